@@ -1,1 +1,4 @@
-//! Bytes.
+//! The bytes Shoal speaks: requests in, replies out. No socket, clock or runtime is known here.
+
+pub mod memcache;
+pub mod resp;

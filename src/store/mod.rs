@@ -1,0 +1,3 @@
+//! One partition's data: plain structures, no lock, no clock, no I/O.
+
+pub mod types;
