@@ -1,1 +1,3 @@
 //! The values a key can hold.
+
+pub mod pack;
