@@ -1,4 +1,5 @@
 //! The bytes Shoal speaks: requests in, replies out. No socket, clock or runtime is known here.
 
+pub mod double;
 pub mod memcache;
 pub mod resp;

@@ -1,1 +1,5 @@
 //! Text rules shared by every layer: numbers as the wire spells them, glob patterns.
+
+mod float;
+pub mod glob;
+pub mod number;
