@@ -1,3 +1,4 @@
 //! The values a key can hold.
 
+pub mod intset;
 pub mod pack;
