@@ -1,0 +1,462 @@
+//! Requests off the wire: arrays of bulk strings, and lines typed by hand.
+//!
+//! The parser looks at the bytes a connection has read so far and says where each argument of the first request lies,
+//! without copying it. Between calls it remembers how far it got, so a request that comes in a thousand pieces costs
+//! what it costs in one. The first byte decides: `*` opens an array, anything else is an inline line.
+//!
+//! What is accepted is what Redis accepts: numbers without sign, blank or leading zero; a line of a length ends with CR and
+//! whatever byte follows; the two bytes after a bulk are not looked at. Nothing is known of commands or connections.
+//!
+//! Invariant: `spans` and `pos` are offsets into the buffer of the last call and stay right as bytes are appended to it.
+
+use std::fmt;
+
+use super::args::{Args, Span};
+
+/// What a request may claim before it is refused. Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest bulk (`proto-max-bulk-len`).
+    pub max_bulk: usize,
+    /// Most arguments of one request.
+    pub max_args: usize,
+    /// Longest inline line, and longest line announcing a count or a length, line end not counted.
+    pub max_line: usize,
+    /// Whether the client has logged in or need not. Until then [`Limits::GUEST_ARGS`] and [`Limits::GUEST_BULK`] hold as well.
+    pub authenticated: bool,
+}
+
+impl Limits {
+    /// Most arguments before authentication.
+    pub const GUEST_ARGS: usize = 10;
+    /// Longest bulk before authentication.
+    pub const GUEST_BULK: usize = 16 * 1024;
+}
+
+impl Default for Limits {
+    /// Redis's own: bulks of 512 MiB, 2^31 - 1 arguments, lines of 64 KiB, and nobody has to log in.
+    fn default() -> Self {
+        Limits {
+            max_bulk: 512 * 1024 * 1024,
+            max_args: i32::MAX as usize,
+            max_line: 64 * 1024,
+            authenticated: true,
+        }
+    }
+}
+
+/// Why the bytes of a client are no request. The client is told once and the connection closed, as there is no telling where
+/// the next request would begin. Displays as the text to send after `-ERR `.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseError {
+    /// The count after `*` is no number or above the limit.
+    InvalidMultibulkLength,
+    /// More arguments than a client may send before it logs in.
+    UnauthenticatedMultibulkLength,
+    /// The line with the count is too long.
+    TooBigMultibulkCount,
+    /// An element of the array does not open with `$` but with this byte.
+    ExpectedDollar(u8),
+    /// The length after `$` is no number or above the limit.
+    InvalidBulkLength,
+    /// A longer bulk than a client may send before it logs in.
+    UnauthenticatedBulkLength,
+    /// The line with the length is too long.
+    TooBigBulkCount,
+    /// The inline line is too long.
+    TooBigInline,
+    /// A quote in an inline line is not closed, or closed in the middle of a word.
+    UnbalancedQuotes,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            ParseError::InvalidMultibulkLength => "invalid multibulk length",
+            ParseError::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
+            ParseError::TooBigMultibulkCount => "too big mbulk count string",
+            ParseError::ExpectedDollar(byte) => {
+                return write!(f, "Protocol error: expected '$', got '{}'", char::from(*byte));
+            }
+            ParseError::InvalidBulkLength => "invalid bulk length",
+            ParseError::UnauthenticatedBulkLength => "unauthenticated bulk length",
+            ParseError::TooBigBulkCount => "too big bulk count string",
+            ParseError::TooBigInline => "too big inline request",
+            ParseError::UnbalancedQuotes => "unbalanced quotes in request",
+        };
+        write!(f, "Protocol error: {text}")
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// A complete request was found at the head of the buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parsed {
+    /// Its length in bytes: where the next request begins.
+    pub consumed: usize,
+    /// Whether these bytes are an array of bulks, which may be relayed to another node as they stand; an inline
+    /// line may not.
+    pub multibulk: bool,
+}
+
+/// Finds the requests of one connection in its read buffer.
+#[derive(Debug, Default)]
+pub struct RequestParser {
+    spans: Vec<Span>,
+    /// The words of an inline line, their quotes and escapes undone. Invariant: empty unless `inline`.
+    scratch: Vec<u8>,
+    inline: bool,
+    /// Next byte to be looked at, from the start of the request.
+    pos: usize,
+    /// Bytes from `pos` on known to hold no line end.
+    scanned: usize,
+    /// Arguments still to come; 0 before the count has been read.
+    remaining: usize,
+    /// Length of the bulk that begins at `pos`, once read.
+    bulk: Option<usize>,
+    missing: usize,
+}
+
+impl RequestParser {
+    /// A parser at the start of a connection.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks for the request that begins at the start of `buf`.
+    ///
+    /// `Ok(None)`: it is not complete; call again with the same bytes and more behind them. `Ok(Some(_))`: its
+    /// arguments are at [`args`](Self::args), and the next call must be handed the bytes behind it. An error is final.
+    #[inline]
+    pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Parsed>, ParseError> {
+        if self.remaining == 0 {
+            self.spans.clear();
+            self.inline = false;
+            match buf.first() {
+                Some(b'*') => {}
+                Some(_) => return self.parse_inline(buf, limits),
+                None => return Ok(self.need(1)),
+            }
+            let (count, next) = match short_number(buf, 1) {
+                Some(header) => header,
+                None => match self.long_number(buf, limits, ParseError::TooBigMultibulkCount)? {
+                    Some((Some(count), next)) => (count, next),
+                    Some((None, _)) => return Err(ParseError::InvalidMultibulkLength),
+                    None => return Ok(None),
+                },
+            };
+            if count <= 0 {
+                return Ok(Some(self.finish(next, true)));
+            }
+            self.remaining = check_count(count, limits)?;
+            self.move_to(next);
+            // An announced count is not to be trusted with memory; what has arrived bounds what can be in it.
+            self.spans.reserve(self.remaining.min(buf.len() / 4));
+        }
+        self.parse_bulks(buf, limits)
+    }
+
+    /// The arguments of the request that [`parse`](Self::parse) last found, given the buffer it found it in.
+    #[inline]
+    pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
+        Args::new(if self.inline { &self.scratch } else { buf }, &self.spans)
+    }
+
+    /// After `Ok(None)`: at least so many more bytes belong to the request. Worth reserving before the next read
+    /// when large, bearing in mind that it is only what the client announced.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
+    /// Bytes held on the heap, used or spare.
+    pub fn memory(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>() + self.scratch.capacity()
+    }
+
+    /// Gives back memory beyond what an ordinary request needs. To be called between requests, when the arguments are no longer used.
+    pub fn shrink(&mut self) {
+        self.spans.clear();
+        self.spans.shrink_to(64);
+        self.scratch.clear();
+        self.scratch.shrink_to(1024);
+    }
+
+    fn parse_bulks(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Parsed>, ParseError> {
+        loop {
+            let (len, start) = match self.bulk {
+                Some(len) => (len, self.pos),
+                None => match self.bulk_header(buf, limits)? {
+                    Some(header) => header,
+                    None => return Ok(None),
+                },
+            };
+            let have = buf.len().saturating_sub(start);
+            let want = len.saturating_add(2);
+            if have < want {
+                self.bulk = Some(len);
+                self.move_to(start);
+                return Ok(self.need(want - have));
+            }
+            self.spans.push(Span { start, len });
+            self.bulk = None;
+            self.move_to(start + want);
+            self.remaining -= 1;
+            if self.remaining == 0 {
+                return Ok(Some(self.finish(self.pos, true)));
+            }
+        }
+    }
+
+    /// Reads `$len CR LF` at `pos`: the length, and where the bulk begins.
+    #[inline(always)]
+    fn bulk_header(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<(usize, usize)>, ParseError> {
+        let found = match short_number(buf, self.pos + 1) {
+            Some((len, next)) if buf[self.pos] == b'$' => (len, next),
+            _ => match self.long_number(buf, limits, ParseError::TooBigBulkCount)? {
+                Some((len, next)) => {
+                    match buf[self.pos] {
+                        b'$' => {}
+                        other => return Err(ParseError::ExpectedDollar(other)),
+                    }
+                    (len.ok_or(ParseError::InvalidBulkLength)?, next)
+                }
+                None => return Ok(None),
+            },
+        };
+        let (len, next) = found;
+        Ok(Some((check_len(len, limits)?, next)))
+    }
+
+    /// The line at `pos` from its second byte on, whatever it looks like: `None` when its end has not arrived, else its number
+    /// if it is one and the offset behind the line. A line beyond the limit is `too_long`.
+    #[cold]
+    fn long_number(
+        &mut self,
+        buf: &[u8],
+        limits: &Limits,
+        too_long: ParseError,
+    ) -> Result<Option<(Option<i64>, usize)>, ParseError> {
+        match self.find(b'\r', buf, limits.max_line) {
+            Found::At(cr) if cr + 1 < buf.len() => {
+                let number = buf.get(self.pos + 1..cr).and_then(parse_number);
+                Ok(Some((number, cr + 2)))
+            }
+            Found::At(_) | Found::NotYet => Ok(self.need(1)),
+            Found::TooLong => Err(too_long),
+        }
+    }
+
+    fn parse_inline(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Parsed>, ParseError> {
+        let newline = match self.find(b'\n', buf, limits.max_line) {
+            Found::At(newline) => newline,
+            Found::NotYet => return Ok(self.need(1)),
+            Found::TooLong => return Err(ParseError::TooBigInline),
+        };
+        let line = &buf[..newline];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.inline = true;
+        self.scratch.clear();
+        split_words(line, &mut self.scratch, &mut self.spans)?;
+        Ok(Some(self.finish(newline + 1, false)))
+    }
+
+    /// Looks for `end` from `pos` on, at most `max` bytes in, each byte once over all calls.
+    fn find(&mut self, end: u8, buf: &[u8], max: usize) -> Found {
+        let line = buf.get(self.pos..).unwrap_or_default();
+        let within = &line[..line.len().min(max.saturating_add(1))];
+        let fresh = within.get(self.scanned..).unwrap_or_default();
+        match memchr::memchr(end, fresh) {
+            Some(at) => {
+                self.scanned += at;
+                Found::At(self.pos + self.scanned)
+            }
+            None if line.len() > max => Found::TooLong,
+            None => {
+                self.scanned = within.len();
+                Found::NotYet
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn move_to(&mut self, pos: usize) {
+        self.pos = pos;
+        self.scanned = 0;
+    }
+
+    fn finish(&mut self, consumed: usize, multibulk: bool) -> Parsed {
+        self.move_to(0);
+        self.missing = 0;
+        Parsed { consumed, multibulk }
+    }
+
+    fn need<T>(&mut self, missing: usize) -> Option<T> {
+        self.missing = missing;
+        None
+    }
+}
+
+enum Found {
+    At(usize),
+    NotYet,
+    TooLong,
+}
+
+fn check_count(count: i64, limits: &Limits) -> Result<usize, ParseError> {
+    let count = usize::try_from(count).map_err(|_| ParseError::InvalidMultibulkLength)?;
+    if count > limits.max_args {
+        return Err(ParseError::InvalidMultibulkLength);
+    }
+    if !limits.authenticated && count > Limits::GUEST_ARGS {
+        return Err(ParseError::UnauthenticatedMultibulkLength);
+    }
+    Ok(count)
+}
+
+#[inline(always)]
+fn check_len(len: i64, limits: &Limits) -> Result<usize, ParseError> {
+    let len = usize::try_from(len).map_err(|_| ParseError::InvalidBulkLength)?;
+    if len > limits.max_bulk {
+        return Err(ParseError::InvalidBulkLength);
+    }
+    if !limits.authenticated && len > Limits::GUEST_BULK {
+        return Err(ParseError::UnauthenticatedBulkLength);
+    }
+    Ok(len)
+}
+
+/// The common case of a line that is a number: one to nine digits at `at`, then CR and another byte. Gives the number and the
+/// offset behind the line; `None` for anything else, good or bad, complete or not.
+#[inline(always)]
+fn short_number(buf: &[u8], at: usize) -> Option<(i64, usize)> {
+    let line = buf.get(at..)?;
+    let first = line.first()?.wrapping_sub(b'0');
+    if first > 9 {
+        return None;
+    }
+    let mut value = i64::from(first);
+    for (digits, &byte) in line.iter().enumerate().take(10).skip(1) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let canonical = first != 0 || digits == 1;
+            let whole = byte == b'\r' && digits + 1 < line.len();
+            return (canonical && whole).then_some((value, at + digits + 2));
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    None
+}
+
+/// A decimal number as Redis reads one: an optional minus, no plus, no blanks, no leading zero, no `-0`, within 64 bits.
+pub(super) fn parse_number(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] => {}
+        _ => return None,
+    }
+    let mut value: i64 = 0;
+    for &byte in digits {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        // Counted downwards, as there is one more number below zero than above.
+        value = value.checked_mul(10)?.checked_sub(i64::from(byte - b'0'))?;
+    }
+    if negative { Some(value) } else { value.checked_neg() }
+}
+
+/// Splits an inline line into words: blanks part them; `"..."` may hold `\n \r \t \b \a \xHH` and any other escaped byte; `'...'`
+/// only `\'`. A quote may open within a word but must close at the end of one.
+fn split_words(line: &[u8], bytes: &mut Vec<u8>, spans: &mut Vec<Span>) -> Result<(), ParseError> {
+    let mut rest = line;
+    loop {
+        rest = &rest[rest.iter().take_while(|&&byte| is_space(byte)).count()..];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let start = bytes.len();
+        rest = split_word(rest, bytes)?;
+        spans.push(Span { start, len: bytes.len() - start });
+    }
+}
+
+/// Appends the word that opens `rest` to `bytes` and returns what follows it.
+fn split_word<'a>(mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], ParseError> {
+    loop {
+        match rest {
+            [] | [b' ' | b'\n' | b'\r' | b'\t', ..] => return Ok(rest),
+            [quote @ (b'"' | b'\''), tail @ ..] => {
+                rest = if *quote == b'"' { double_quoted(tail, bytes)? } else { single_quoted(tail, bytes)? };
+                return match rest.first() {
+                    Some(&byte) if !is_space(byte) => Err(ParseError::UnbalancedQuotes),
+                    _ => Ok(rest),
+                };
+            }
+            [byte, tail @ ..] => {
+                bytes.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+}
+
+fn double_quoted<'a>(mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], ParseError> {
+    loop {
+        let (byte, tail) = match rest {
+            [b'"', tail @ ..] => return Ok(tail),
+            [b'\\', b'x', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                (hex_value(*high) * 16 + hex_value(*low), tail)
+            }
+            [b'\\', escaped, tail @ ..] => (unescape(*escaped), tail),
+            [byte, tail @ ..] => (*byte, tail),
+            [] => return Err(ParseError::UnbalancedQuotes),
+        };
+        bytes.push(byte);
+        rest = tail;
+    }
+}
+
+fn single_quoted<'a>(mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], ParseError> {
+    loop {
+        let (byte, tail) = match rest {
+            [b'\'', tail @ ..] => return Ok(tail),
+            [b'\\', b'\'', tail @ ..] => (b'\'', tail),
+            [byte, tail @ ..] => (*byte, tail),
+            [] => return Err(ParseError::UnbalancedQuotes),
+        };
+        bytes.push(byte);
+        rest = tail;
+    }
+}
+
+fn unescape(byte: u8) -> u8 {
+    match byte {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 0x08,
+        b'a' => 0x07,
+        other => other,
+    }
+}
+
+/// The value of a hexadecimal digit.
+fn hex_value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+/// C's `isspace`, which takes vertical tab and form feed for blanks as `u8::is_ascii_whitespace` does not.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+#[cfg(test)]
+mod tests;
