@@ -1,0 +1,3 @@
+//! Shoal's behaviour as its clients see it: real sockets, every command.
+
+mod transcripts;
