@@ -2,4 +2,5 @@
 
 mod float;
 pub mod glob;
+pub mod long_double;
 pub mod number;
