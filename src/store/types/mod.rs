@@ -1,4 +1,5 @@
 //! The values a key can hold.
 
 pub mod intset;
+pub mod list;
 pub mod pack;
