@@ -181,7 +181,7 @@ fn format_fraction(mantissa: u64, shift: u32, out: &mut Vec<u8>) {
     let mut fraction = (rounded % UNIT) as u64;
     if fraction != 0 {
         let mut digits = DECIMALS as usize;
-        while fraction % 10 == 0 {
+        while fraction.is_multiple_of(10) {
             fraction /= 10;
             digits -= 1;
         }

@@ -49,10 +49,10 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 /// small for a double.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
     // Most scores are short integers, which convert exactly.
-    if text.len() <= 15 {
-        if let Some(whole) = parse_i64(text) {
-            return Some(whole as f64);
-        }
+    if text.len() <= 15
+        && let Some(whole) = parse_i64(text)
+    {
+        return Some(whole as f64);
     }
     match float::scan(text)? {
         Literal::Infinity { negative } => Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY }),

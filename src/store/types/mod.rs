@@ -1,5 +1,6 @@
 //! The values a key can hold.
 
+pub mod hyperloglog;
 pub mod intset;
 pub mod list;
 pub mod pack;
