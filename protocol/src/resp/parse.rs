@@ -139,7 +139,7 @@ impl RequestParser {
                 None => return Ok(self.need(1)),
             }
             let (count, next) = match short_number(buf, 1) {
-                Some(header) => header,
+                Some((count, next)) => (count as i64, next),
                 None => match self.long_number(buf, limits, ParseError::TooBigMultibulkCount)? {
                     Some((Some(count), next)) => (count, next),
                     Some((None, _)) => return Err(ParseError::InvalidMultibulkLength),
@@ -183,49 +183,67 @@ impl RequestParser {
     }
 
     fn parse_bulks(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Parsed>, ParseError> {
-        loop {
-            let (len, start) = match self.bulk {
-                Some(len) => (len, self.pos),
-                None => match self.bulk_header(buf, limits)? {
-                    Some(header) => header,
-                    None => return Ok(None),
-                },
-            };
-            let have = buf.len().saturating_sub(start);
-            let want = len.saturating_add(2);
-            if have < want {
-                self.bulk = Some(len);
-                self.move_to(start);
-                return Ok(self.need(want - have));
+        let max =
+            if limits.authenticated { limits.max_bulk } else { limits.max_bulk.min(Limits::GUEST_BULK) };
+        while self.remaining > 0 {
+            if self.bulk.is_none() {
+                self.plain_bulks(buf, max);
             }
-            self.spans.push(Span { start, len });
-            self.bulk = None;
-            self.move_to(start + want);
-            self.remaining -= 1;
-            if self.remaining == 0 {
-                return Ok(Some(self.finish(self.pos, true)));
+            if self.remaining > 0 && !self.any_bulk(buf, limits)? {
+                return Ok(None);
             }
         }
+        Ok(Some(self.finish(self.pos, true)))
     }
 
-    /// Reads `$len CR LF` at `pos`: the length, and where the bulk begins.
+    /// Passes bulks as long as they are complete and nothing about them is unusual.
     #[inline(always)]
-    fn bulk_header(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<(usize, usize)>, ParseError> {
-        let found = match short_number(buf, self.pos + 1) {
-            Some((len, next)) if buf[self.pos] == b'$' => (len, next),
-            _ => match self.long_number(buf, limits, ParseError::TooBigBulkCount)? {
-                Some((len, next)) => {
-                    match buf[self.pos] {
-                        b'$' => {}
-                        other => return Err(ParseError::ExpectedDollar(other)),
-                    }
-                    (len.ok_or(ParseError::InvalidBulkLength)?, next)
+    fn plain_bulks(&mut self, buf: &[u8], max: usize) {
+        // Kept in registers: this loop is where the server spends its parsing time.
+        let (mut pos, mut remaining) = (self.pos, self.remaining);
+        while remaining > 0 && buf.get(pos) == Some(&b'$') {
+            let Some((len, start)) = short_number(buf, pos + 1) else { break };
+            let end = start + len + 2;
+            if len > max || end > buf.len() {
+                break;
+            }
+            self.spans.push(Span { start, len });
+            pos = end;
+            remaining -= 1;
+        }
+        self.remaining = remaining;
+        self.move_to(pos);
+    }
+
+    /// Passes one bulk, whatever it looks like; false if it is not complete.
+    #[cold]
+    fn any_bulk(&mut self, buf: &[u8], limits: &Limits) -> Result<bool, ParseError> {
+        let len = match self.bulk {
+            Some(len) => len,
+            None => {
+                let Some((len, next)) = self.long_number(buf, limits, ParseError::TooBigBulkCount)? else {
+                    return Ok(false);
+                };
+                if buf[self.pos] != b'$' {
+                    return Err(ParseError::ExpectedDollar(buf[self.pos]));
                 }
-                None => return Ok(None),
-            },
+                let len = check_len(len.ok_or(ParseError::InvalidBulkLength)?, limits)?;
+                self.bulk = Some(len);
+                self.move_to(next);
+                len
+            }
         };
-        let (len, next) = found;
-        Ok(Some((check_len(len, limits)?, next)))
+        let have = buf.len().saturating_sub(self.pos);
+        let want = len.saturating_add(2);
+        if have < want {
+            self.missing = want - have;
+            return Ok(false);
+        }
+        self.spans.push(Span { start: self.pos, len });
+        self.bulk = None;
+        self.move_to(self.pos + want);
+        self.remaining -= 1;
+        Ok(true)
     }
 
     /// The line at `pos` from its second byte on, whatever it looks like: `None` when its end has not arrived, else its number
@@ -314,7 +332,6 @@ fn check_count(count: i64, limits: &Limits) -> Result<usize, ParseError> {
     Ok(count)
 }
 
-#[inline(always)]
 fn check_len(len: i64, limits: &Limits) -> Result<usize, ParseError> {
     let len = usize::try_from(len).map_err(|_| ParseError::InvalidBulkLength)?;
     if len > limits.max_bulk {
@@ -326,26 +343,37 @@ fn check_len(len: i64, limits: &Limits) -> Result<usize, ParseError> {
     Ok(len)
 }
 
-/// The common case of a line that is a number: one to nine digits at `at`, then CR and another byte. Gives the number and the
+/// The common case of a line that is a number: one to four digits at `at`, then CR and another byte. Gives the number and the
 /// offset behind the line; `None` for anything else, good or bad, complete or not.
 #[inline(always)]
-fn short_number(buf: &[u8], at: usize) -> Option<(i64, usize)> {
-    let line = buf.get(at..)?;
-    let first = line.first()?.wrapping_sub(b'0');
+pub(super) fn short_number(buf: &[u8], at: usize) -> Option<(usize, usize)> {
+    let line: &[u8; 6] = buf.get(at..)?.first_chunk()?;
+    let digit = |index: usize| usize::from(line[index].wrapping_sub(b'0'));
+    let first = digit(0);
     if first > 9 {
         return None;
     }
-    let mut value = i64::from(first);
-    for (digits, &byte) in line.iter().enumerate().take(10).skip(1) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            let canonical = first != 0 || digits == 1;
-            let whole = byte == b'\r' && digits + 1 < line.len();
-            return (canonical && whole).then_some((value, at + digits + 2));
-        }
-        value = value * 10 + i64::from(digit);
+    if line[1] == b'\r' {
+        return Some((first, at + 3));
     }
-    None
+    let second = digit(1);
+    if first == 0 || second > 9 {
+        return None;
+    }
+    let value = first * 10 + second;
+    if line[2] == b'\r' {
+        return Some((value, at + 4));
+    }
+    let third = digit(2);
+    if third > 9 {
+        return None;
+    }
+    let value = value * 10 + third;
+    if line[3] == b'\r' {
+        return Some((value, at + 5));
+    }
+    let fourth = digit(3);
+    (fourth <= 9 && line[4] == b'\r').then_some((value * 10 + fourth, at + 6))
 }
 
 /// A decimal number as Redis reads one: an optional minus, no plus, no blanks, no leading zero, no `-0`, within 64 bits.

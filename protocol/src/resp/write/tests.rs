@@ -148,7 +148,7 @@ fn appends_to_nothing() {
 fn truncates_to_a_mark() {
     let (mut out, plain) = mixture(5);
     let mark = out.mark();
-    out.bulk_shared(&Arc::new(vec![0; 5000]));
+    out.bulk_shared(&Arc::new(vec![0; Output::SHARE_MIN]));
     out.ok();
     out.truncate(mark);
     assert_eq!(out.len(), plain.len());
@@ -159,11 +159,11 @@ fn truncates_to_a_mark() {
 #[test]
 fn sent_bytes_are_given_up() {
     let mut out = Output::default();
-    let shared = Arc::new(vec![b's'; 4096]);
+    let shared = Arc::new(vec![b's'; Output::SHARE_MIN]);
     for _ in 0..1000 {
-        out.raw(&[b'x'; 4096]);
+        out.raw(&[b'x'; Output::SHARE_MIN]);
         out.raw_shared(&shared);
-        out.advance(if out.len() > 8192 { 8192 } else { 100 });
+        out.advance(if out.len() > 2 * Output::SHARE_MIN { 2 * Output::SHARE_MIN } else { 100 });
     }
     assert!(out.memory() < 1 << 20, "{} bytes", out.memory());
     assert!(out.chunks().flatten().all(|byte| b"xs".contains(byte)));
@@ -174,4 +174,21 @@ fn short_values_are_copied() {
     let mut out = Output::default();
     out.bulk_shared(&Arc::new(vec![b'x'; 5]));
     assert_eq!(out.contiguous(), Some(&b"$5\r\nxxxxx\r\n"[..]));
+}
+
+#[test]
+fn numbers_of_every_length() {
+    let mut power = 1i64;
+    let powers = std::iter::from_fn(|| {
+        let now = power;
+        power = power.checked_mul(10)?;
+        Some(now)
+    });
+    let edges = powers.flat_map(|power| [power - 1, power, power + 1, power / 2 + 3, power * 7 / 8]);
+    for number in edges.chain(0..20_000).chain((0..100_000_000).step_by(9_973)) {
+        let mut out = Output::default();
+        out.int(number);
+        out.int(-number);
+        assert_eq!(out.contiguous().unwrap(), format!(":{number}\r\n:{}\r\n", -number).as_bytes());
+    }
 }
