@@ -256,6 +256,18 @@ impl Pack {
         self.count_changed(1);
     }
 
+    /// Adds two elements at the end, for the price of one.
+    pub fn push_back_pair<'a>(&mut self, first: impl Into<Element<'a>>, second: impl Into<Element<'a>>) {
+        let (first, second) = (Encoded::new(first.into()), Encoded::new(second.into()));
+        let at = self.end();
+        let middle = at + first.packed_len();
+        let stop = middle + second.packed_len();
+        self.resize_span(at, 0, stop - at);
+        first.write(&mut self.bytes[at..middle]);
+        second.write(&mut self.bytes[middle..stop]);
+        self.count_changed(2);
+    }
+
     /// Adds an element at the beginning.
     pub fn push_front<'a>(&mut self, element: impl Into<Element<'a>>) {
         self.splice(HEADER, 0, Encoded::new(element.into()));
@@ -395,8 +407,7 @@ impl Pack {
 
     /// Puts an entry in place of the `old` bytes at `position`.
     fn splice(&mut self, position: usize, old: usize, entry: Encoded<'_>) {
-        let len = entry.len();
-        let new = len + backlen_size(len);
+        let new = entry.packed_len();
         self.resize_span(position, old, new);
         entry.write(&mut self.bytes[position..position + new]);
     }

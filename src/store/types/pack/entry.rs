@@ -62,8 +62,7 @@ impl<'a> Element<'a> {
 
     /// Bytes the element takes in a pack, whichever pack it is.
     pub fn packed_len(self) -> usize {
-        let entry = Encoded::new(self).len();
-        entry + backlen_size(entry)
+        Encoded::new(self).packed_len()
     }
 }
 
@@ -174,8 +173,13 @@ impl<'a> Encoded<'a> {
         Encoded { head, head_len: start.len(), text }
     }
 
+    /// Bytes of the entry with its back length.
+    pub(super) fn packed_len(&self) -> usize {
+        self.len() + backlen_size(self.len())
+    }
+
     /// Bytes of the entry without its back length.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.head_len + self.text.len()
     }
 
@@ -188,8 +192,8 @@ impl<'a> Encoded<'a> {
     }
 
     pub(super) fn append_to(&self, out: &mut Vec<u8>) {
-        let (start, len) = (out.len(), self.len());
-        out.resize(start + len + backlen_size(len), 0);
+        let start = out.len();
+        out.resize(start + self.packed_len(), 0);
         self.write(&mut out[start..]);
     }
 }

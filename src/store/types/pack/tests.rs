@@ -163,7 +163,7 @@ proptest! {
 
     #[test]
     fn random_changes_match_a_vec(
-        ops in prop::collection::vec((0u8..10, any::<prop::sample::Index>(), text(), 0usize..4), 1..80)
+        ops in prop::collection::vec((0u8..11, any::<prop::sample::Index>(), text(), 0usize..4), 1..80)
     ) {
         let (mut pack, mut model) = (Pack::new(), Vec::<Vec<u8>>::new());
         for (op, index, text, count) in ops {
@@ -199,6 +199,10 @@ proptest! {
                     let before = model.len();
                     model.retain(|own| own.len() as u8 & 1 == bit);
                     prop_assert_eq!(pack.retain(|e| e.text_len() as u8 & 1 == bit), before - model.len());
+                }
+                (9, _) => {
+                    pack.push_back_pair(&text, count as i64);
+                    model.extend([text, count.to_string().into_bytes()]);
                 }
                 (7, Some(_)) => {
                     let expected = model.iter().position(|own| *own == text);
