@@ -215,7 +215,7 @@ impl Pattern {
                 _ => false,
             },
             Pattern::Map(pairs) => match value {
-                Value::Array(v) if resp == 2 && v.len().is_multiple_of(2) => {
+                Value::Array(v) if resp == 2 && v.len() % 2 == 0 => {
                     let got: Vec<(Value, Value)> =
                         v.chunks(2).map(|kv| (kv[0].clone(), kv[1].clone())).collect();
                     same_pairs(pairs, &got, resp)
