@@ -1,4 +1,13 @@
 //! Shoal: a distributed in-memory cache that speaks RESP and the memcached protocol.
 
+pub mod command;
+pub mod config;
+pub mod error;
+pub mod memory;
+pub mod server;
+pub mod state;
 pub mod store;
 pub mod text;
+pub mod worker;
+
+pub use server::node::Node;

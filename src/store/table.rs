@@ -30,6 +30,13 @@ impl Keyed for Box<[u8]> {
     }
 }
 
+/// Where an item of a [`Table`] lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    segment: usize,
+    bucket: usize,
+}
+
 /// A set of `T`, one for each key.
 pub struct Table<T> {
     segments: Vec<HashTable<T>>,
@@ -105,6 +112,26 @@ impl<T: Keyed> Table<T> {
     pub fn find_hashed_mut(&mut self, h: u32, key: &[u8]) -> Option<&mut T> {
         let at = self.segment_of(h);
         self.segments.get_mut(at)?.find_mut(spread(h), |item| item.key() == key)
+    }
+
+    /// Where the item filed under `key` lies, to look at it again without a search; `h` is `hash(key)`.
+    #[inline]
+    pub fn locate(&self, h: u32, key: &[u8]) -> Option<Place> {
+        let segment = self.segment_of(h);
+        let bucket = self.segments.get(segment)?.find_bucket_index(spread(h), |item| item.key() == key)?;
+        Some(Place { segment, bucket })
+    }
+
+    /// The item at `place`, as long as nothing was inserted or removed since.
+    #[inline]
+    pub fn at(&self, place: Place) -> Option<&T> {
+        self.segments.get(place.segment)?.get_bucket(place.bucket)
+    }
+
+    /// The item at `place`, to change in all but its key.
+    #[inline]
+    pub fn at_mut(&mut self, place: Place) -> Option<&mut T> {
+        self.segments.get_mut(place.segment)?.get_bucket_mut(place.bucket)
     }
 
     /// Files `item` under its key and gives back the one it replaced.

@@ -1,0 +1,320 @@
+//! From a parsed request to its reply: find the row, pass the guards, enter the partitions, run, count.
+//!
+//! [`call`] is the one way a command is run for a connection. It never waits: where a partition is taken, it returns
+//! [`Flow::Contended`] with nothing done, and the connection calls again.
+
+use super::client::{Client, Multi, Replies};
+use super::error::{self, CmdError};
+use super::keys::{Event, Keys, Located};
+use super::spec::{Begin, Find};
+use super::table::{self, Row};
+use super::{Command, Cx, flag};
+use crate::state::State;
+use crate::state::keyspace::Held;
+use crate::state::partition::PARTITIONS;
+use crate::state::stats::WorkerStats;
+use shoal_protocol::resp::{Args, Output};
+use smallvec::SmallVec;
+use std::time::Instant;
+
+/// What the connection does after a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Flow {
+    /// Go on with the next request.
+    Next,
+    /// Nothing was done, for want of a lock: let others run and call again with the same request.
+    Contended,
+}
+
+/// The time, read once between two commands.
+pub struct Clock {
+    /// The last reading.
+    pub instant: Instant,
+    /// The last reading as Unix time in ms.
+    pub unix_ms: i64,
+    base: Instant,
+    base_unix_ms: i64,
+}
+
+impl Clock {
+    /// A clock set by the system's.
+    pub fn new() -> Clock {
+        let (instant, unix_ms) = (Instant::now(), crate::state::unix_ms());
+        Clock { instant, unix_ms, base: instant, base_unix_ms: unix_ms }
+    }
+
+    /// Reads the system's clock; done at the start of a batch, so that a change of it is followed.
+    pub fn sync(&mut self) {
+        *self = Clock::new();
+    }
+
+    /// Reads the monotonic clock and returns the ns since the last reading.
+    #[inline]
+    pub fn lap(&mut self) -> u64 {
+        let now = Instant::now();
+        let nanos = now.duration_since(self.instant).as_nanos() as u64;
+        self.instant = now;
+        self.unix_ms = self.base_unix_ms + now.duration_since(self.base).as_millis() as i64;
+        nanos
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::new()
+    }
+}
+
+/// Where a request runs and what it may touch.
+pub struct Site<'s, 'c> {
+    /// The node.
+    pub state: &'s State,
+    /// The worker's counters.
+    pub stats: &'s WorkerStats,
+    /// The connection.
+    pub client: &'c mut Client,
+    /// Its replies.
+    pub out: &'c mut Output,
+    /// The worker's clock.
+    pub clock: &'c mut Clock,
+}
+
+/// The partitions a command needs.
+enum Needs {
+    Nothing,
+    One(Located),
+    Some(SmallVec<[u8; 8]>, Located),
+    All,
+}
+
+/// Runs one request.
+pub fn call(site: &mut Site, args: Args) -> Flow {
+    if args.is_empty() {
+        return Flow::Next;
+    }
+    let row = match table::find(args).and_then(|row| guard(site, row, args).map(|()| row)) {
+        Ok(row) => row,
+        Err(error) => {
+            reject(site, args, &error);
+            return Flow::Next;
+        }
+    };
+    if let Some(multi) = &mut site.client.multi
+        && !runs_in_multi(row.command)
+    {
+        queue(multi, row, args);
+        site.out.simple("QUEUED");
+        return Flow::Next;
+    }
+    let mark = site.out.mark();
+    let flow = if is_exec(row.command) { exec(site, row) } else { single(site, row, args) };
+    if flow == Flow::Next {
+        suppress(site, mark);
+    }
+    flow
+}
+
+fn is_exec(command: &Command) -> bool {
+    command.name == "exec"
+}
+
+/// The commands that act on a transaction rather than join it.
+fn runs_in_multi(command: &Command) -> bool {
+    matches!(command.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+/// The checks every request passes before it is queued or run, in the order of what a client should hear first.
+fn guard(site: &mut Site, row: &Row, _args: Args) -> Result<(), CmdError> {
+    let flags = row.command.flags;
+    if !site.client.authenticated && !flags.has(flag::NO_AUTH) {
+        return Err(error::NO_AUTH);
+    }
+    if site.client.multi.is_some() && flags.has(flag::NO_MULTI) {
+        return Err(CmdError::new("ERR Command not allowed inside a transaction"));
+    }
+    Ok(())
+}
+
+/// Answers a request that is not run, and remembers it against a transaction being queued.
+fn reject(site: &mut Site, args: Args, error: &CmdError) {
+    if let Some(multi) = &mut site.client.multi {
+        multi.aborted = true;
+    }
+    if let Some(row) = table::by_name(&args[0]) {
+        site.stats.commands[row.id].rejected.add(1);
+    }
+    let mark = site.out.mark();
+    site.out.error(error.text());
+    site.stats.errors.add(1);
+    suppress(site, mark);
+}
+
+fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
+    let mut owned = shoal_protocol::resp::OwnedArgs::new();
+    args.iter().for_each(|arg| owned.push(arg));
+    multi.queue.push((row, owned));
+}
+
+/// Takes back a reply the client does not want (CLIENT REPLY).
+fn suppress(site: &mut Site, mark: shoal_protocol::resp::Mark) {
+    match site.client.replies {
+        Replies::On => {}
+        Replies::Off => site.out.truncate(mark),
+        Replies::SkipNext => {
+            site.out.truncate(mark);
+            site.client.replies = Replies::Skip;
+        }
+        Replies::Skip => {
+            site.out.truncate(mark);
+            site.client.replies = Replies::On;
+        }
+    }
+}
+
+fn single(site: &mut Site, row: &'static Row, args: Args) -> Flow {
+    let needs = needs(row.command, args);
+    let Some(held) = enter(site.state, &needs) else { return Flow::Contended };
+    let first = match needs {
+        Needs::One(first) | Needs::Some(_, first) => Some(first),
+        Needs::Nothing | Needs::All => None,
+    };
+    let mut keys = Keys::new(site.state, site.stats, held, first, site.client.db, site.clock.unix_ms);
+    keys.no_touch = site.client.no_touch;
+    let keys = run(site, row, args, keys);
+    finish(site, keys.leave());
+    Flow::Next
+}
+
+/// Runs a row whose partitions are entered, and counts it.
+pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Keys<'s>) -> Keys<'s> {
+    let mark = site.out.mark();
+    site.client.shared.command.store(row.id, std::sync::atomic::Ordering::Relaxed);
+    let (state, stats, command) = (site.state, site.stats, row.command);
+    let mut cx = Cx { state, stats, client: &mut *site.client, keys, out: &mut *site.out, command };
+    let result = (command.run)(&mut cx, args);
+    let keys = cx.keys;
+    let counts = &stats.commands[row.id];
+    if let Err(error) = result {
+        site.out.truncate(mark);
+        site.out.error(error.text());
+        stats.errors.add(1);
+        counts.failed.add(1);
+    }
+    counts.calls.add(1);
+    counts.nanos.add(site.clock.lap());
+    keys
+}
+
+/// What is owed to others once the partitions are left.
+fn finish(_site: &mut Site, events: Vec<Event>) {
+    if events.is_empty() {}
+}
+
+/// EXEC: all queued commands under the locks of all their keys.
+fn exec(site: &mut Site, row: &'static Row) -> Flow {
+    let Some(multi) = &site.client.multi else {
+        let keys = Keys::new(site.state, site.stats, Held::new(), None, site.client.db, site.clock.unix_ms);
+        let _ = run(site, row, Args::new(b"", &[]), keys);
+        return Flow::Next;
+    };
+    if multi.aborted {
+        super::transaction::leave(site.state, site.client);
+        site.out.error(error::EXEC_ABORT.text());
+        site.stats.errors.add(1);
+        return Flow::Next;
+    }
+    let mut partitions: SmallVec<[u8; 8]> = SmallVec::new();
+    let mut all = false;
+    for (row, args) in &multi.queue {
+        match needs(row.command, args.as_args()) {
+            Needs::Nothing => all |= table::is_whole(row.command),
+            Needs::One(key) => partitions.push(key.partition),
+            Needs::Some(more, _) => partitions.extend_from_slice(&more),
+            Needs::All => all = true,
+        }
+    }
+    for (_, key, _) in &site.client.watching.keys {
+        partitions.push(crate::state::partition::partition_of(key));
+    }
+    partitions.sort_unstable();
+    partitions.dedup();
+    let held = if all {
+        site.state.keyspace.try_enter_all(0..=u8::MAX)
+    } else {
+        site.state.keyspace.try_enter_all(partitions.iter().copied())
+    };
+    let Some(held) = held else { return Flow::Contended };
+    let mut keys = Keys::new(site.state, site.stats, held, None, site.client.db, site.clock.unix_ms);
+    keys.no_touch = site.client.no_touch;
+    let valid = super::transaction::watches_hold(site.client, &keys);
+    // Taken first: an UNWATCH in the queue must find nothing to end while partitions are held.
+    let watching = std::mem::take(&mut site.client.watching);
+    let queue = site.client.multi.take().map_or_else(Vec::new, |multi| multi.queue);
+    if valid {
+        site.out.array(queue.len());
+        for (row, args) in &queue {
+            let args = args.as_args();
+            keys.set_first(None);
+            keys = run(site, row, args, keys);
+        }
+    } else {
+        site.out.null_array();
+    }
+    let counts = &site.stats.commands[row.id];
+    counts.calls.add(1);
+    finish(site, keys.leave());
+    super::transaction::end_watches(site.state, watching);
+    Flow::Next
+}
+
+#[inline]
+fn needs(command: &Command, args: Args) -> Needs {
+    match command.keys {
+        [] if command.flags.has(flag::ATOMIC) => Needs::All,
+        [] => Needs::Nothing,
+        [only] if let (Begin::Index(at), Find::Range { last: 0, .. }) = (only.begin, only.find) => {
+            args.get(at).map_or(Needs::Nothing, |key| Needs::One(Located::new(key)))
+        }
+        specs => {
+            if command.flags.has(flag::ATOMIC) {
+                return Needs::All;
+            }
+            let mut partitions: SmallVec<[u8; 8]> = SmallVec::new();
+            let mut first = None;
+            for spec in specs {
+                spec.visit(args, &mut |at| {
+                    let key = Located::new(&args[at]);
+                    partitions.push(key.partition);
+                    first.get_or_insert(key);
+                });
+            }
+            partitions.sort_unstable();
+            partitions.dedup();
+            match first {
+                None => Needs::Nothing,
+                Some(first) if partitions.len() == 1 => Needs::One(first),
+                Some(first) => Needs::Some(partitions, first),
+            }
+        }
+    }
+}
+
+#[inline]
+fn enter<'a>(state: &'a State, needs: &Needs) -> Option<Held<'a>> {
+    let keyspace = &state.keyspace;
+    match needs {
+        Needs::Nothing => Some(Held::new()),
+        Needs::One(key) => {
+            let guard = keyspace.try_enter(key.partition)?;
+            let mut held = Held::new();
+            held.push((key.partition, guard));
+            Some(held)
+        }
+        Needs::Some(partitions, _) => keyspace.try_enter_all(partitions.iter().copied()),
+        Needs::All => {
+            const { assert!(PARTITIONS == u8::MAX as usize + 1) };
+            keyspace.try_enter_all(0..=u8::MAX)
+        }
+    }
+}

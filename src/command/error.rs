@@ -1,0 +1,83 @@
+//! Every error text a client of RESP can see.
+//!
+//! The first word is the code that clients branch on; tests compare the whole text with redis-server's.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A command's refusal, as sent behind the `-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CmdError(Cow<'static, str>);
+
+impl CmdError {
+    /// An error whose text is fixed.
+    pub const fn new(text: &'static str) -> Self {
+        CmdError(Cow::Borrowed(text))
+    }
+
+    /// An error whose text names what was wrong.
+    pub fn with(text: String) -> Self {
+        CmdError(Cow::Owned(text))
+    }
+
+    /// The text, its code first.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The first word.
+    pub fn code(&self) -> &str {
+        self.0.split(' ').next().unwrap_or("ERR")
+    }
+}
+
+impl fmt::Display for CmdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A key holds another type than the command works on.
+pub const WRONG_TYPE: CmdError =
+    CmdError::new("WRONGTYPE Operation against a key holding the wrong kind of value");
+/// The arguments do not follow the command's syntax.
+pub const SYNTAX: CmdError = CmdError::new("ERR syntax error");
+/// A number was wanted that is a 64-bit integer.
+pub const NOT_AN_INTEGER: CmdError = CmdError::new("ERR value is not an integer or out of range");
+/// A number was wanted.
+pub const NOT_A_FLOAT: CmdError = CmdError::new("ERR value is not a valid float");
+/// An integer result does not fit.
+pub const OVERFLOW: CmdError = CmdError::new("ERR increment or decrement would overflow");
+/// A decrement cannot be negated.
+pub const DECR_OVERFLOW: CmdError = CmdError::new("ERR decrement would overflow");
+/// An index lies outside.
+pub const OUT_OF_RANGE: CmdError = CmdError::new("ERR index out of range");
+/// A key was expected to exist.
+pub const NO_SUCH_KEY: CmdError = CmdError::new("ERR no such key");
+/// A number must not be negative.
+pub const NOT_POSITIVE: CmdError = CmdError::new("ERR value is out of range, must be positive");
+/// A float result cannot be represented.
+pub const NAN_OR_INFINITY: CmdError = CmdError::new("ERR increment would produce NaN or Infinity");
+/// A string would outgrow proto-max-bulk-len.
+pub const STRING_TOO_LONG: CmdError =
+    CmdError::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+/// An offset is negative or too large.
+pub const BAD_OFFSET: CmdError = CmdError::new("ERR offset is out of range");
+/// A database number does not exist.
+pub const BAD_DB: CmdError = CmdError::new("ERR DB index is out of range");
+/// Memory is used up and nothing can be evicted.
+pub const OOM: CmdError = CmdError::new("OOM command not allowed when used memory > 'maxmemory'.");
+/// The connection has not authenticated.
+pub const NO_AUTH: CmdError = CmdError::new("NOAUTH Authentication required.");
+/// EXEC after a command that could not be queued.
+pub const EXEC_ABORT: CmdError = CmdError::new("EXECABORT Transaction discarded because of previous errors.");
+
+/// `command` was called with too few or too many arguments.
+pub fn wrong_arity(command: &str) -> CmdError {
+    CmdError::with(format!("ERR wrong number of arguments for '{command}' command"))
+}
+
+/// An expiry is zero, negative or beyond 64 bits.
+pub fn bad_expire(command: &str) -> CmdError {
+    CmdError::with(format!("ERR invalid expire time in '{command}' command"))
+}

@@ -1,0 +1,464 @@
+//! The keys a command may touch: the partitions entered for it, and the rules every access follows.
+//!
+//! The rules: an expired key is not there (and is removed by whoever would change it); a read counts as a hit or a miss and
+//! moves the access clock; whatever changes a key says so through [`Keys::modified`], which raises WATCH flags and collects
+//! keyspace events. Functions that take a key look in the current database of the connection.
+//!
+//! Invariant: every key asked for lies in a held partition, as routing by the command's row ensures; for scripts, which
+//! may name keys as they go, a missing partition is entered on the way.
+
+use super::error::{CmdError, WRONG_TYPE};
+use crate::config::id;
+use crate::state::State;
+use crate::state::keyspace::Held;
+use crate::state::partition::{Partition, partition_of};
+use crate::state::stats::WorkerStats;
+use crate::store::entry::{Entry, Extras, Payload, ValueRef};
+use crate::store::hash::hash;
+use crate::store::table::Place;
+use crate::store::value::{Object, Stored};
+
+/// A key with what routing found out about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Located {
+    /// Its partition.
+    pub partition: u8,
+    /// Its hash.
+    pub hash: u32,
+    at: *const u8,
+    len: usize,
+}
+
+impl Located {
+    /// Finds out where `key` belongs.
+    #[inline]
+    pub fn new(key: &[u8]) -> Located {
+        Located { partition: partition_of(key), hash: hash(key), at: key.as_ptr(), len: key.len() }
+    }
+
+    /// Whether this was made of these very bytes (not equal ones elsewhere).
+    #[inline]
+    fn is(&self, key: &[u8]) -> bool {
+        std::ptr::eq(self.at, key.as_ptr()) && self.len == key.len()
+    }
+}
+
+/// Something that happened to a key, for keyspace notifications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// A class of `crate::config::notify`.
+    pub class: i64,
+    /// The event's name.
+    pub name: &'static str,
+    /// The database.
+    pub db: usize,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+/// The keys of one command, transaction or script.
+pub struct Keys<'a> {
+    /// The database they are looked for in.
+    pub db: usize,
+    /// Unix time in ms, the same for all of one command.
+    pub now_ms: i64,
+    /// Changes made so far.
+    pub dirty: u64,
+    /// Whether reads leave the access clock alone (CLIENT NO-TOUCH).
+    pub no_touch: bool,
+    state: &'a State,
+    stats: &'a WorkerStats,
+    held: Held<'a>,
+    first: Option<Located>,
+    grows: bool,
+    events: Vec<Event>,
+    event_classes: i64,
+}
+
+/// A string value as bytes.
+pub enum Text<'a> {
+    /// Where it lies.
+    Bytes(&'a [u8]),
+    /// An integer, spelled out.
+    Int(itoa::Buffer, i64),
+}
+
+impl Text<'_> {
+    /// The bytes.
+    pub fn bytes(&mut self) -> &[u8] {
+        match self {
+            Text::Bytes(bytes) => bytes,
+            Text::Int(buffer, n) => buffer.format(*n).as_bytes(),
+        }
+    }
+
+    /// Its length in bytes.
+    pub fn len(&mut self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&mut self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The string of an entry, or the error that it holds something else.
+pub fn text(entry: &Entry) -> Result<Text<'_>, CmdError> {
+    match entry.value() {
+        ValueRef::Inline(bytes) => Ok(Text::Bytes(bytes)),
+        ValueRef::Shared(bytes) => Ok(Text::Bytes(bytes)),
+        ValueRef::Int(n) => Ok(Text::Int(itoa::Buffer::new(), n)),
+        ValueRef::Object(_) => Err(WRONG_TYPE),
+    }
+}
+
+/// The object of an entry as one type, or the error that it holds something else.
+fn object<T: Stored>(entry: &Entry) -> Result<&T, CmdError> {
+    match entry.value() {
+        ValueRef::Object(object) => T::of(object).ok_or(WRONG_TYPE),
+        _ => Err(WRONG_TYPE),
+    }
+}
+
+impl<'a> Keys<'a> {
+    /// The keys of the `held` partitions; `first` is what routing already knows of the first key.
+    pub fn new(
+        state: &'a State,
+        stats: &'a WorkerStats,
+        held: Held<'a>,
+        first: Option<Located>,
+        db: usize,
+        now_ms: i64,
+    ) -> Self {
+        let event_classes = state.config.int(id::NOTIFY_KEYSPACE_EVENTS);
+        Keys {
+            db,
+            now_ms,
+            dirty: 0,
+            no_touch: false,
+            state,
+            stats,
+            held,
+            first,
+            grows: false,
+            events: Vec::new(),
+            event_classes,
+        }
+    }
+
+    /// Lets accesses enter further partitions, waiting for them. Only for the one running script.
+    pub fn grow_as_needed(&mut self) {
+        self.grows = true;
+    }
+
+    /// Names the first key of the next command, where these keys serve several.
+    pub fn set_first(&mut self, first: Option<Located>) {
+        self.first = first;
+    }
+
+    /// Leaves the partitions and hands out the events collected.
+    pub fn leave(self) -> Vec<Event> {
+        self.events
+    }
+
+    // Access.
+
+    /// The entry of `key`, to be read: counted, and its clock moved.
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let Some((at, place)) = self.place(key) else {
+            self.stats.misses.add(1);
+            self.event(crate::config::notify::KEY_MISS, "keymiss", key);
+            return None;
+        };
+        self.stats.hits.add(1);
+        let (clock, now_ms, no_touch) = (self.clock(), self.now_ms, self.no_touch);
+        let entry = self.held[at].1.dbs[self.db].at_mut(place)?;
+        if !no_touch {
+            clock.touch(entry, now_ms);
+        }
+        Some(entry)
+    }
+
+    /// The entry of `key`, to be looked at beside others: not counted, clock left alone.
+    pub fn peek(&self, key: &[u8]) -> Option<&Entry> {
+        let (at, h) = self.held_at(key)?;
+        self.held[at].1.dbs[self.db].find(h, key).filter(|entry| !entry.is_expired(self.now_ms))
+    }
+
+    /// The entry of `key`, to be changed in place; say [`Keys::modified`] afterwards.
+    #[inline]
+    pub fn find(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        let (at, place) = self.place(key)?;
+        self.held[at].1.dbs[self.db].at_mut(place)
+    }
+
+    /// Whether `key` exists; not counted.
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.place(key).is_some()
+    }
+
+    /// The string of `key`, to be read.
+    pub fn read_text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, CmdError> {
+        self.read(key).map(text).transpose()
+    }
+
+    /// The object of `key`, to be read.
+    pub fn read_as<T: Stored>(&mut self, key: &[u8]) -> Result<Option<&T>, CmdError> {
+        self.read(key).map(object).transpose()
+    }
+
+    /// The object of `key`, to be looked at beside others; counted as a read by the first key only.
+    pub fn peek_as<T: Stored>(&self, key: &[u8]) -> Result<Option<&T>, CmdError> {
+        self.peek(key).map(object).transpose()
+    }
+
+    /// The object of `key`, to be changed; say [`Keys::modified`] afterwards, and [`Keys::remove`] it when it is empty.
+    pub fn update_as<T: Stored>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CmdError> {
+        match self.find(key) {
+            None => Ok(None),
+            Some(entry) => {
+                entry.object_mut().and_then(|object| T::of_mut(object)).map(Some).ok_or(WRONG_TYPE)
+            }
+        }
+    }
+
+    /// The object of `key`, to be changed; an empty one is made if there is none (never leave it empty).
+    pub fn create_as<T: Stored>(&mut self, key: &[u8]) -> Result<&mut T, CmdError> {
+        if !self.exists(key) {
+            self.put(key, Payload::Object(Box::new(T::default().into_object())), Extras::default());
+            self.event(crate::config::notify::NEW_KEY, "new", key);
+        }
+        self.update_as(key).map(|object| object.expect("just made"))
+    }
+
+    // Change.
+
+    /// Gives `key` a value in place of whatever it held.
+    #[inline]
+    pub fn put(&mut self, key: &[u8], payload: Payload<'_>, extras: Extras) {
+        let (clock, now_ms, db) = (self.clock(), self.now_ms, self.db);
+        let (partition, h) = self.enter(key);
+        partition.dbs[db].put(h, key, payload, extras, clock.fresh(now_ms), now_ms);
+    }
+
+    /// Gives `key` an object in place of whatever it held.
+    pub fn put_object(&mut self, key: &[u8], object: Object, expires_at: Option<i64>) {
+        let extras = Extras { expires_at, ..Extras::default() };
+        self.put(key, Payload::Object(Box::new(object)), extras);
+    }
+
+    /// Files an entry taken from elsewhere, under its own key, in database `db`.
+    pub fn insert(&mut self, db: usize, entry: Entry) {
+        use crate::store::table::Keyed;
+        let now_ms = self.now_ms;
+        let (partition, _) = self.enter(entry.key());
+        partition.dbs[db].insert(entry, now_ms);
+    }
+
+    /// Takes out the entry of `key`.
+    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        self.place(key)?;
+        let db = self.db;
+        let (partition, h) = self.enter(key);
+        partition.dbs[db].remove(h, key)
+    }
+
+    /// Sets or clears the time at which `key` is gone; false if there is no such key.
+    pub fn set_expiry(&mut self, key: &[u8], expires_at: Option<i64>) -> bool {
+        let Some(extras) = self.find(key).map(|entry| entry.extras()) else { return false };
+        self.set_extras(key, Extras { expires_at, ..extras })
+    }
+
+    /// Sets what travels with the value of `key`; false if there is no such key.
+    pub fn set_extras(&mut self, key: &[u8], extras: Extras) -> bool {
+        let (db, now_ms) = (self.db, self.now_ms);
+        let (partition, h) = self.enter(key);
+        partition.dbs[db].set_extras(h, key, extras, now_ms)
+    }
+
+    /// Says that `key` changed: counts it, tells its watchers, and reports `event` of `class`.
+    #[inline]
+    pub fn modified(&mut self, class: i64, event: &'static str, key: &[u8]) {
+        self.dirty += 1;
+        let db = self.db;
+        let (partition, h) = self.enter(key);
+        partition.touch(db, key);
+        partition.dbs[db].changed(h, key);
+        self.event(class, event, key);
+    }
+
+    /// Reports an event that is not a change of its own.
+    #[inline]
+    pub fn event(&mut self, class: i64, event: &'static str, key: &[u8]) {
+        if self.event_classes & class != 0 {
+            self.events.push(Event { class, name: event, db: self.db, key: key.into() });
+        }
+    }
+
+    /// Whether `key` of database `db` is there but past its time.
+    pub fn is_expired_in(&self, db: usize, key: &[u8]) -> bool {
+        let Some((at, h)) = self.held_at(key) else { return false };
+        self.held[at].1.dbs[db].find(h, key).is_some_and(|entry| entry.is_expired(self.now_ms))
+    }
+
+    // Whole partitions.
+
+    /// Visits every partition in order, those held and, one at a time, the others.
+    pub fn each_partition(&mut self, mut visit: impl FnMut(u8, &mut Partition)) {
+        for partition in 0..=u8::MAX {
+            self.with_partition(partition, |found| visit(partition, found));
+        }
+    }
+
+    /// Visits one partition, held or not. Only for commands that hold all, or none.
+    pub fn with_partition<R>(&mut self, partition: u8, visit: impl FnOnce(&mut Partition) -> R) -> R {
+        match self.held.binary_search_by_key(&partition, |(held, _)| *held) {
+            Ok(at) => visit(&mut self.held[at].1),
+            Err(_) => visit(&mut self.state.keyspace.enter(partition)),
+        }
+    }
+
+    // Helpers.
+
+    fn clock(&self) -> AccessClock {
+        AccessClock::of(self.state)
+    }
+
+    #[inline]
+    fn locate(&self, key: &[u8]) -> (u8, u32) {
+        match &self.first {
+            Some(first) if first.is(key) => (first.partition, first.hash),
+            _ => (partition_of(key), hash(key)),
+        }
+    }
+
+    #[inline]
+    fn held_at(&self, key: &[u8]) -> Option<(usize, u32)> {
+        let (partition, h) = self.locate(key);
+        if let [(only, _)] = &*self.held {
+            return (*only == partition).then_some((0, h));
+        }
+        self.held.binary_search_by_key(&partition, |(held, _)| *held).ok().map(|at| (at, h))
+    }
+
+    /// The partition of `key` and the key's hash.
+    #[inline]
+    fn enter(&mut self, key: &[u8]) -> (&mut Partition, u32) {
+        let (at, h) = self.enter_at(key);
+        (&mut self.held[at].1, h)
+    }
+
+    /// Which of the held partitions `key` lies in, and the key's hash.
+    #[inline]
+    fn enter_at(&mut self, key: &[u8]) -> (usize, u32) {
+        match self.held_at(key) {
+            Some(found) => found,
+            None => self.enter_more(key),
+        }
+    }
+
+    #[cold]
+    fn enter_more(&mut self, key: &[u8]) -> (usize, u32) {
+        assert!(self.grows, "a command touched a key that its row does not name");
+        let (partition, h) = self.locate(key);
+        let at = self.held.partition_point(|(held, _)| *held < partition);
+        self.held.insert(at, (partition, self.state.keyspace.enter(partition)));
+        (at, h)
+    }
+
+    /// Where `key` lies if it is alive: which held partition, and where in its table. An expired one is removed.
+    #[inline]
+    fn place(&mut self, key: &[u8]) -> Option<(usize, Place)> {
+        let (at, h) = self.enter_at(key);
+        let db = &self.held[at].1.dbs[self.db];
+        let place = db.locate(h, key)?;
+        if db.at(place)?.is_expired(self.now_ms) {
+            self.expire(key);
+            return None;
+        }
+        Some((at, place))
+    }
+
+    #[cold]
+    fn expire(&mut self, key: &[u8]) {
+        let db = self.db;
+        let (partition, h) = self.enter(key);
+        partition.dbs[db].remove(h, key);
+        partition.touch(db, key);
+        self.stats.expired.add(1);
+        self.event(crate::config::notify::EXPIRED, "expired", key);
+    }
+}
+
+/// How accesses are remembered in an entry's 24 bits: the second of the last one, or Redis's logarithmic counter.
+#[derive(Clone, Copy)]
+pub struct AccessClock {
+    lfu: bool,
+    log_factor: i64,
+    decay_minutes: i64,
+}
+
+/// A new key's counter, so that it is not evicted at once.
+const LFU_START: u32 = 5;
+
+impl AccessClock {
+    /// The clock the node's eviction policy wants.
+    #[inline]
+    pub fn of(state: &State) -> AccessClock {
+        let config = &state.config;
+        let lfu = config.choice(id::MAXMEMORY_POLICY).ends_with("lfu");
+        if !lfu {
+            return AccessClock { lfu, log_factor: 0, decay_minutes: 0 };
+        }
+        AccessClock {
+            lfu,
+            log_factor: config.int(id::LFU_LOG_FACTOR),
+            decay_minutes: config.int(id::LFU_DECAY_TIME),
+        }
+    }
+
+    /// The bits of a new key.
+    #[inline]
+    pub fn fresh(self, now_ms: i64) -> u32 {
+        if self.lfu { minutes(now_ms) << 8 | LFU_START } else { seconds(now_ms) }
+    }
+
+    /// Notes an access.
+    #[inline]
+    pub fn touch(self, entry: &mut Entry, now_ms: i64) {
+        let clock = entry.clock();
+        let new = if self.lfu {
+            let count = self.frequency(clock, now_ms);
+            let base = count.saturating_sub(LFU_START) as f64;
+            let grows = count < 255 && fastrand::f64() < 1.0 / (base * self.log_factor as f64 + 1.0);
+            minutes(now_ms) << 8 | (count + u32::from(grows))
+        } else {
+            seconds(now_ms)
+        };
+        if new != clock {
+            entry.set_clock(new);
+        }
+    }
+
+    /// The access counter (0 to 255) that `clock` amounts to by now.
+    pub fn frequency(self, clock: u32, now_ms: i64) -> u32 {
+        let passed = minutes(now_ms).wrapping_sub(clock >> 8) & 0xFFFF;
+        let decay = if self.decay_minutes > 0 { passed / self.decay_minutes as u32 } else { 0 };
+        (clock & 0xFF).saturating_sub(decay)
+    }
+
+    /// Seconds since the last access that `clock` amounts to by now, where it is not a counter.
+    pub fn idle_seconds(clock: u32, now_ms: i64) -> u32 {
+        seconds(now_ms).wrapping_sub(clock) & 0xFF_FFFF
+    }
+}
+
+fn seconds(now_ms: i64) -> u32 {
+    (now_ms / 1000) as u32 & 0xFF_FFFF
+}
+
+fn minutes(now_ms: i64) -> u32 {
+    (now_ms / 60_000) as u32 & 0xFFFF
+}

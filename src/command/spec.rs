@@ -1,0 +1,141 @@
+//! Which of a command's arguments are keys, in Redis's own terms (key specifications of COMMAND INFO).
+
+use shoal_protocol::resp::Args;
+
+/// Where a search for keys begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At this argument; the command's name is 0.
+    Index(usize),
+    /// Behind this word, looked for from that argument on (negative: from the end, backwards).
+    Keyword(&'static str, i32),
+}
+
+/// How the keys follow from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// Every `step`th argument up to `last`: 0 is the first itself, negative counts from the end; with a `limit`
+    /// above 1 only the first 1/limit of what remains are keys.
+    Range {
+        /// Where they end.
+        last: i32,
+        /// Distance from one to the next.
+        step: usize,
+        /// Above 1: which part of what remains.
+        limit: usize,
+    },
+    /// A count stands at `count`, and the keys begin at `first`, both relative to the beginning.
+    Count {
+        /// Where the count stands.
+        count: usize,
+        /// Where the first key stands.
+        first: usize,
+        /// Distance from one to the next.
+        step: usize,
+    },
+}
+
+/// Some of a command's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// Where they begin.
+    pub begin: Begin,
+    /// Which they are.
+    pub find: Find,
+    /// What is done to them, in COMMAND INFO's words: `RO ACCESS`, `RW UPDATE`, ...
+    pub usage: &'static str,
+}
+
+const fn at(begin: usize, last: i32, step: usize, usage: &'static str) -> KeySpec {
+    KeySpec { begin: Begin::Index(begin), find: Find::Range { last, step, limit: 0 }, usage }
+}
+
+/// One key, which the command reads.
+pub const READ: &[KeySpec] = &[at(1, 0, 1, "RO ACCESS")];
+/// One key, of which the command reads something about the value, not the value.
+pub const READ_META: &[KeySpec] = &[at(1, 0, 1, "RO")];
+/// One key, to be overwritten.
+pub const OVERWRITE: &[KeySpec] = &[at(1, 0, 1, "OW UPDATE")];
+/// One key, to be changed.
+pub const UPDATE: &[KeySpec] = &[at(1, 0, 1, "RW UPDATE")];
+/// One key, to be read and changed.
+pub const ACCESS_UPDATE: &[KeySpec] = &[at(1, 0, 1, "RW ACCESS UPDATE")];
+/// One key, to be read and shortened.
+pub const ACCESS_DELETE: &[KeySpec] = &[at(1, 0, 1, "RW ACCESS DELETE")];
+/// One key, to be added to.
+pub const INSERT: &[KeySpec] = &[at(1, 0, 1, "RW INSERT")];
+/// One key, parts of which go.
+pub const DELETE: &[KeySpec] = &[at(1, 0, 1, "RW DELETE")];
+/// All arguments are keys to be read.
+pub const READ_ALL: &[KeySpec] = &[at(1, -1, 1, "RO ACCESS")];
+/// All arguments are keys of which something is told.
+pub const READ_META_ALL: &[KeySpec] = &[at(1, -1, 1, "RO")];
+/// All arguments are keys to be removed.
+pub const DELETE_ALL: &[KeySpec] = &[at(1, -1, 1, "RM DELETE")];
+/// Keys and values in turn.
+pub const OVERWRITE_PAIRS: &[KeySpec] = &[at(1, -1, 2, "OW UPDATE")];
+/// A destination, then sources up to the end.
+pub const STORE_ALL: &[KeySpec] = &[at(1, 0, 1, "OW UPDATE"), at(2, -1, 1, "RO ACCESS")];
+/// A count, then so many sources.
+pub const READ_COUNTED: &[KeySpec] = &[KeySpec {
+    begin: Begin::Index(1),
+    find: Find::Count { count: 0, first: 1, step: 1 },
+    usage: "RO ACCESS",
+}];
+/// A destination, a count, then so many sources.
+pub const STORE_COUNTED: &[KeySpec] = &[
+    at(1, 0, 1, "OW UPDATE"),
+    KeySpec { begin: Begin::Index(2), find: Find::Count { count: 0, first: 1, step: 1 }, usage: "RO ACCESS" },
+];
+/// A key of a subcommand, which is read.
+pub const SUB_READ: &[KeySpec] = &[at(2, 0, 1, "RO ACCESS")];
+/// A key of a subcommand, of which something is told.
+pub const SUB_READ_META: &[KeySpec] = &[at(2, 0, 1, "RO")];
+/// A key of a subcommand, to be changed.
+pub const SUB_UPDATE: &[KeySpec] = &[at(2, 0, 1, "RW UPDATE")];
+
+impl KeySpec {
+    /// Visits the index of each key among `args`; false if the arguments do not fit the specification.
+    pub fn visit(&self, args: Args<'_>, visit: &mut impl FnMut(usize)) -> bool {
+        let Some(begin) = self.begin(args) else { return true };
+        if begin >= args.len() {
+            return false;
+        }
+        match self.find {
+            Find::Range { last: 0, .. } => visit(begin),
+            Find::Range { last, step, limit } => {
+                let mut end =
+                    if last > 0 { begin + last as usize + 1 } else { args.len() - (-last - 1) as usize };
+                if limit > 1 {
+                    end = begin + (end.saturating_sub(begin)) / limit;
+                }
+                (begin..end.min(args.len())).step_by(step).for_each(visit);
+            }
+            Find::Count { count, first, step } => {
+                let number = args.get(begin + count).and_then(crate::text::number::parse_i64);
+                let Some(number) = number.and_then(|n| usize::try_from(n).ok()) else { return false };
+                let first = begin + first;
+                if number == 0 || number > args.len().saturating_sub(first).div_ceil(step) {
+                    return false;
+                }
+                (first..).step_by(step).take(number).for_each(visit);
+            }
+        }
+        true
+    }
+
+    fn begin(&self, args: Args<'_>) -> Option<usize> {
+        match self.begin {
+            Begin::Index(index) => Some(index),
+            Begin::Keyword(word, from) => {
+                let is_word = |&index: &usize| args[index].eq_ignore_ascii_case(word.as_bytes());
+                let found = if from >= 0 {
+                    (from as usize..args.len()).find(is_word)
+                } else {
+                    (1..args.len().saturating_sub((-from - 1) as usize)).rev().find(is_word)
+                };
+                found.map(|index| index + 1)
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! All rows, found by name.
+
+use super::error::{CmdError, wrong_arity};
+use super::{Command, flag};
+use hashbrown::HashTable;
+use shoal_protocol::resp::Args;
+use std::sync::LazyLock;
+
+/// The families, each with its own rows.
+const FAMILIES: &[&[Command]] = &[super::string::COMMANDS, super::transaction::COMMANDS];
+
+/// A row and its number.
+pub struct Row {
+    /// The row.
+    pub command: &'static Command,
+    /// Its number, by which it is counted.
+    pub id: usize,
+    /// The rows of its subcommands, if it is a container.
+    pub subcommands: Vec<Row>,
+}
+
+struct Table {
+    rows: Vec<Row>,
+    by_name: HashTable<usize>,
+    len: usize,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut next = 0;
+    let mut number = || {
+        next += 1;
+        next - 1
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    for command in FAMILIES.iter().copied().flatten() {
+        let id = number();
+        let subs = command.subcommands.iter();
+        let subcommands =
+            subs.map(|command| Row { command, id: number(), subcommands: Vec::new() }).collect();
+        rows.push(Row { command, id, subcommands });
+    }
+    let mut by_name = HashTable::new();
+    for at in 0..rows.len() {
+        let name = rows[at].command.name.as_bytes();
+        by_name.insert_unique(hash(name), at, |&at: &usize| hash(rows[at].command.name.as_bytes()));
+    }
+    Table { rows, by_name, len: next }
+});
+
+/// How many rows there are, subcommands included.
+pub fn len() -> usize {
+    TABLE.len
+}
+
+/// All rows but the subcommands'.
+pub fn rows() -> &'static [Row] {
+    &TABLE.rows
+}
+
+/// All rows, each container's before its subcommands'.
+pub fn all() -> impl Iterator<Item = &'static Row> {
+    TABLE.rows.iter().flat_map(|row| std::iter::once(row).chain(&row.subcommands))
+}
+
+/// The row called `name` in any case; a subcommand is `container|name`.
+pub fn by_name(name: &[u8]) -> Option<&'static Row> {
+    if let Some(at) = memchr::memchr(b'|', name) {
+        let container = by_name(&name[..at])?;
+        return subcommand(container, &name[at + 1..]);
+    }
+    let same = |&at: &usize| TABLE.rows[at].command.name.as_bytes().eq_ignore_ascii_case(name);
+    TABLE.by_name.find(hash(name), same).map(|&at| &TABLE.rows[at])
+}
+
+fn subcommand(container: &'static Row, name: &[u8]) -> Option<&'static Row> {
+    let start = container.command.name.len() + 1;
+    let mut subs = container.subcommands.iter();
+    subs.find(|row| row.command.name.as_bytes()[start..].eq_ignore_ascii_case(name))
+}
+
+/// The row of a request, its number of arguments checked.
+#[inline]
+pub fn find(args: Args<'_>) -> Result<&'static Row, CmdError> {
+    let Some(mut row) = by_name(&args[0]).filter(|row| !row.command.name.contains('|')) else {
+        return Err(unknown(args));
+    };
+    if !row.subcommands.is_empty() && args.len() > 1 {
+        row = subcommand(row, &args[1]).ok_or_else(|| unknown_subcommand(row, &args[1]))?;
+    }
+    if !row.command.takes(args.len()) {
+        return Err(wrong_arity(row.command.name));
+    }
+    Ok(row)
+}
+
+#[cold]
+fn unknown(args: Args<'_>) -> CmdError {
+    let mut shown = String::new();
+    for arg in args.iter().skip(1) {
+        if shown.len() >= 128 {
+            break;
+        }
+        let left = 128 - shown.len();
+        shown.push('\'');
+        shown.push_str(&String::from_utf8_lossy(&arg[..arg.len().min(left)]));
+        shown.push_str("' ");
+    }
+    let name = &args[0][..args[0].len().min(128)];
+    let name = String::from_utf8_lossy(name);
+    CmdError::with(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+}
+
+#[cold]
+fn unknown_subcommand(container: &Row, name: &[u8]) -> CmdError {
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
+    let container = container.command.name.to_ascii_uppercase();
+    CmdError::with(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
+}
+
+/// FNV-1a over the lower-cased name; names come from the table, so nobody can choose them to collide.
+#[inline]
+fn hash(name: &[u8]) -> u64 {
+    let mut h = 0xcbf2_9ce4_8422_2325u64;
+    for byte in name {
+        h = (h ^ u64::from(byte | 0x20)).wrapping_mul(0x0100_0000_01b3);
+    }
+    h ^ h >> 32 ^ h << 57
+}
+
+/// Whether EXEC must enter all partitions for this row.
+pub fn is_whole(command: &Command) -> bool {
+    command.flags.has(flag::WHOLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_found_and_documented() {
+        for row in all() {
+            let command = row.command;
+            assert!(std::ptr::eq(by_name(command.name.to_ascii_uppercase().as_bytes()).unwrap(), row));
+            assert!(!command.summary.is_empty() && command.summary.ends_with('.'), "{}", command.name);
+            assert!(command.arity != 0, "{}", command.name);
+        }
+    }
+}

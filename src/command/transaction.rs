@@ -1,0 +1,115 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//!
+//! EXEC itself is in [`call`](super::call), which enters the partitions of all queued commands at once.
+
+use super::client::{Client, Multi, Watching};
+use super::error::CmdError;
+use super::keys::Keys;
+use super::spec;
+use super::{Command, Cx, Group, command, flag, flags};
+use crate::state::State;
+use crate::state::partition::partition_of;
+use crate::store::hash::hash;
+use shoal_protocol::resp::Args;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const CONTROL: super::Flags =
+    flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::FAST, flag::ALLOW_BUSY, flag::SKIP_MONITOR]);
+
+/// The family's rows.
+pub const COMMANDS: &[Command] = &[
+    command("multi", 1, Group::Transactions, multi).flags(CONTROL).doc("1.2.0", "", "Starts a transaction."),
+    command("exec", 1, Group::Transactions, exec)
+        .flags(flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::SKIP_SLOWLOG]))
+        .doc("1.2.0", "", "Executes all commands in a transaction."),
+    command("discard", 1, Group::Transactions, discard).flags(CONTROL).doc(
+        "2.0.0",
+        "",
+        "Discards a transaction.",
+    ),
+    command("watch", -2, Group::Transactions, watch).flags(CONTROL).keys(spec::READ_META_ALL).doc(
+        "2.2.0",
+        "key [key ...]",
+        "Monitors changes to keys to determine the execution of a transaction.",
+    ),
+    command("unwatch", 1, Group::Transactions, unwatch).flags(CONTROL).doc(
+        "2.2.0",
+        "",
+        "Forgets about watched keys of a transaction.",
+    ),
+];
+
+/// MULTI
+fn multi(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    if cx.client.multi.is_some() {
+        return Err(CmdError::new("ERR MULTI calls can not be nested"));
+    }
+    cx.client.multi = Some(Multi::default());
+    cx.out.ok();
+    Ok(())
+}
+
+/// EXEC outside a transaction; inside, `call` runs the queue.
+fn exec(_: &mut Cx, _: Args) -> Result<(), CmdError> {
+    Err(CmdError::new("ERR EXEC without MULTI"))
+}
+
+/// DISCARD
+fn discard(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    if cx.client.multi.is_none() {
+        return Err(CmdError::new("ERR DISCARD without MULTI"));
+    }
+    leave(cx.state, cx.client);
+    cx.out.ok();
+    Ok(())
+}
+
+/// WATCH key [key ...]
+fn watch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    if cx.client.multi.is_some() {
+        return Err(CmdError::new("ERR WATCH inside MULTI is not allowed"));
+    }
+    let (db, now_ms) = (cx.keys.db, cx.keys.now_ms);
+    for key in args.from(1) {
+        let watching = &mut cx.client.watching;
+        if watching.keys.iter().any(|(other_db, other, _)| (*other_db, &**other) == (db, key)) {
+            continue;
+        }
+        let flag = Arc::clone(&watching.changed);
+        let expired = cx.keys.with_partition(partition_of(key), |partition| {
+            partition.watch(db, key, &flag);
+            partition.dbs[db].find(hash(key), key).is_some_and(|entry| entry.is_expired(now_ms))
+        });
+        watching.keys.push((db, key.into(), expired));
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+/// UNWATCH
+fn unwatch(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    end_watches(cx.state, std::mem::take(&mut cx.client.watching));
+    cx.out.ok();
+    Ok(())
+}
+
+/// Ends the transaction being queued and all watches.
+pub fn leave(state: &State, client: &mut Client) {
+    client.multi = None;
+    end_watches(state, std::mem::take(&mut client.watching));
+}
+
+/// Ends watches taken from a connection. The caller holds no partition.
+pub fn end_watches(state: &State, watching: Watching) {
+    for (db, key, _) in &watching.keys {
+        state.keyspace.enter(partition_of(key)).unwatch(*db, key, &watching.changed);
+    }
+}
+
+/// Whether nothing watched has changed, or expired since the watch began. The watched keys' partitions are held.
+pub fn watches_hold(client: &Client, keys: &Keys<'_>) -> bool {
+    let unchanged = |flag: &AtomicBool| !flag.load(Ordering::Relaxed);
+    unchanged(&client.watching.changed)
+        && client.watching.keys.iter().all(|(db, key, was)| *was || !keys.is_expired_in(*db, key))
+}

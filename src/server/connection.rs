@@ -1,0 +1,251 @@
+//! A connection's life: read, run every complete request, write once, wait.
+//!
+//! A connection lives and dies on its worker. While its turn lasts it works in the worker's buffers; what is left over (half
+//! a request, replies the socket did not take) moves into its own. Nothing is awaited in between, and never with a lock held.
+//!
+//! Invariant: it never waits for input alone while it has output unsent.
+
+use crate::command::call::{self, Flow, Site};
+use crate::command::client::Client;
+use crate::state::clients::Mail;
+use crate::worker::{Scratch, Worker};
+use shoal_protocol::resp::{Limits, Output, RequestParser};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Slices handed to one `writev`.
+const SLICES: usize = 64;
+/// Own buffers above this size are given back once they are empty.
+const KEEP: usize = 16 * 1024;
+
+/// One connection.
+pub struct Connection {
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    client: Client,
+    parser: RequestParser,
+    /// Input not yet run: half a request, or what a taken lock stopped.
+    input: Vec<u8>,
+    /// Replies the socket did not take yet.
+    output: Output,
+}
+
+/// What ended a wait.
+enum Event {
+    /// So many bytes were read, into the worker's buffer or behind `input`.
+    Read(usize, Into),
+    Writable,
+    Mail,
+    Closed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Into {
+    Scratch,
+    Own,
+}
+
+/// How a turn ended.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    Done,
+    Contended,
+    Close,
+}
+
+impl Connection {
+    /// A connection just accepted.
+    pub fn new(worker: Rc<Worker>, stream: TcpStream, client: Client) -> Connection {
+        Connection {
+            worker,
+            stream,
+            client,
+            parser: RequestParser::new(),
+            input: Vec::new(),
+            output: Output::default(),
+        }
+    }
+
+    /// Serves the connection until it ends.
+    pub async fn serve(mut self) {
+        let _ = self.turns().await;
+        self.end();
+    }
+
+    async fn turns(&mut self) -> io::Result<()> {
+        loop {
+            let event = poll_fn(|task| self.poll_event(task)).await?;
+            let turn = match event {
+                Event::Closed => return Ok(()),
+                Event::Writable => self.flush(),
+                Event::Mail => self.deliver(),
+                Event::Read(len, into) => self.turn(len, into),
+            };
+            let mut turn = turn?;
+            while turn == Turn::Contended {
+                tokio::task::yield_now().await;
+                turn = self.turn(0, Into::Own)?;
+            }
+            if turn == Turn::Close {
+                return self.drain().await;
+            }
+        }
+    }
+
+    fn poll_event(&mut self, task: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        self.client.shared.wake_with(task.waker());
+        if self.client.shared.has_mail() {
+            return Poll::Ready(Ok(Event::Mail));
+        }
+        if !self.output.is_empty() && self.stream.poll_write_ready(task)?.is_ready() {
+            return Poll::Ready(Ok(Event::Writable));
+        }
+        let (len, into) = if self.input.is_empty() {
+            let mut scratch = self.worker.scratch.borrow_mut();
+            let mut buf = ReadBuf::new(&mut scratch.input);
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(task, &mut buf))?;
+            (buf.filled().len(), Into::Scratch)
+        } else {
+            let want = self.parser.missing().clamp(KEEP, 64 << 20);
+            let start = self.input.len();
+            self.input.reserve(want);
+            let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(task, &mut buf))?;
+            let len = buf.filled().len();
+            // SAFETY: `filled` are bytes that the read initialised, right behind the first `start`.
+            unsafe { self.input.set_len(start + len) };
+            (len, Into::Own)
+        };
+        Poll::Ready(Ok(if len == 0 { Event::Closed } else { Event::Read(len, into) }))
+    }
+
+    /// Runs what has been read and sends the replies.
+    fn turn(&mut self, len: usize, into: Into) -> io::Result<Turn> {
+        let worker = Rc::clone(&self.worker);
+        let mut scratch = worker.scratch.borrow_mut();
+        let Scratch { input, output, clock } = &mut *scratch;
+        clock.sync();
+        let shared = &self.client.shared;
+        shared.active_ms.store(clock.unix_ms, std::sync::atomic::Ordering::Relaxed);
+        worker.stats().input_bytes.add(len as u64);
+        // Replies go behind what is still unsent, else into the worker's buffer.
+        if self.output.is_empty() {
+            output.proto = self.output.proto;
+            std::mem::swap(&mut self.output, output);
+        }
+        let own = std::mem::take(&mut self.input);
+        let bytes = if into == Into::Own { &own[..] } else { &input[..len] };
+        let (consumed, turn) =
+            run(&worker, &mut self.client, &mut self.parser, &mut self.output, clock, bytes);
+        self.keep(own, &input[..len], consumed, into);
+        let flushed = self.flush()?;
+        if self.output.is_empty() {
+            output.clear();
+            output.proto = self.output.proto;
+            std::mem::swap(&mut self.output, output);
+        }
+        Ok(if turn == Turn::Done { flushed } else { turn })
+    }
+
+    /// Keeps the input that was not run.
+    fn keep(&mut self, mut own: Vec<u8>, scratch: &[u8], consumed: usize, into: Into) {
+        if into == Into::Scratch {
+            self.input.extend_from_slice(&scratch[consumed..]);
+            return;
+        }
+        if consumed == own.len() {
+            own.clear();
+            if own.capacity() > KEEP {
+                own = Vec::new();
+            }
+        } else if consumed > 0 {
+            own.drain(..consumed);
+        }
+        self.input = own;
+    }
+
+    /// Sends what the socket takes.
+    fn flush(&mut self) -> io::Result<Turn> {
+        while !self.output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.output.io_slices(&mut slices);
+            match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(sent) => {
+                    self.worker.stats().output_bytes.add(sent as u64);
+                    self.output.advance(sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(if self.client.closing { Turn::Close } else { Turn::Done })
+    }
+
+    /// Takes the mail and sends it.
+    fn deliver(&mut self) -> io::Result<Turn> {
+        while let Some(mail) = self.client.shared.receive() {
+            match mail {
+                Mail::Push(bytes) => self.output.raw(&bytes),
+                Mail::Close => self.client.closing = true,
+            }
+        }
+        self.flush()
+    }
+
+    /// Sends the last replies of a connection that is closed by us, as far as the client takes them in time.
+    async fn drain(&mut self) -> io::Result<()> {
+        let send = async {
+            while !self.output.is_empty() {
+                self.stream.writable().await?;
+                let _ = self.flush()?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(5), send).await.unwrap_or(Ok(()))
+    }
+
+    fn end(&mut self) {
+        crate::command::transaction::leave(&self.worker.state, &mut self.client);
+        self.worker.state.clients.remove(self.client.shared.id);
+    }
+}
+
+/// Runs every complete request in `bytes`; returns how many bytes were used up.
+fn run(
+    worker: &Worker,
+    client: &mut Client,
+    parser: &mut RequestParser,
+    out: &mut Output,
+    clock: &mut call::Clock,
+    bytes: &[u8],
+) -> (usize, Turn) {
+    let limits = Limits::default();
+    let mut consumed = 0;
+    let mut site = Site { state: &worker.state, stats: worker.stats(), client, out, clock };
+    while consumed < bytes.len() {
+        let rest = &bytes[consumed..];
+        match parser.parse(rest, &limits) {
+            Ok(None) => break,
+            Ok(Some(parsed)) => {
+                if call::call(&mut site, parser.args(rest)) == Flow::Contended {
+                    return (consumed, Turn::Contended);
+                }
+                consumed += parsed.consumed;
+                if site.client.closing {
+                    return (consumed, Turn::Close);
+                }
+            }
+            Err(error) => {
+                site.out.error(format!("ERR {error}"));
+                site.client.closing = true;
+                return (bytes.len(), Turn::Close);
+            }
+        }
+    }
+    (consumed, Turn::Done)
+}

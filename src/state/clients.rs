@@ -1,0 +1,143 @@
+//! The connections of a node, as other connections and the housekeeping see them.
+//!
+//! A connection's own state belongs to its worker. What others may read is here as atomics, written by the worker
+//! in passing; what others want of it (a push, a close) is put into its inbox, and its worker is woken.
+
+use atomic_waker::AtomicWaker;
+use crossbeam::queue::SegQueue;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+/// Something for a connection to act on between commands.
+pub enum Mail {
+    /// Bytes to send, already in the client's protocol version.
+    Push(Arc<[u8]>),
+    /// Send what is due and close.
+    Close,
+}
+
+/// What can be known of a connection from outside.
+pub struct ClientShared {
+    /// Unique in this node's life, growing.
+    pub id: u64,
+    /// The client's address, `ip:port`.
+    pub addr: String,
+    /// The node's address it connected to.
+    pub laddr: String,
+    /// Unix time in ms of its start.
+    pub created_ms: i64,
+    /// Unix time in ms of its last request.
+    pub active_ms: AtomicI64,
+    /// The name set by CLIENT SETNAME.
+    pub name: Mutex<Vec<u8>>,
+    /// The selected database.
+    pub db: AtomicUsize,
+    /// The number in the table of the last command.
+    pub command: AtomicUsize,
+    /// Whether pushes go out as RESP3.
+    pub resp3: AtomicBool,
+    inbox: SegQueue<Mail>,
+    inbox_bytes: AtomicUsize,
+    mail: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl ClientShared {
+    /// Puts something into the connection's inbox and wakes its worker.
+    pub fn send(&self, mail: Mail) {
+        if let Mail::Push(bytes) = &mail {
+            self.inbox_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        }
+        self.inbox.push(mail);
+        if !self.mail.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// Bytes waiting in the inbox.
+    pub fn inbox_bytes(&self) -> usize {
+        self.inbox_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is mail.
+    #[inline]
+    pub fn has_mail(&self) -> bool {
+        self.mail.load(Ordering::Acquire)
+    }
+
+    /// Takes the next piece of mail; for the connection's own worker.
+    pub fn receive(&self) -> Option<Mail> {
+        // The flag goes down before the queue is looked at, so that mail put in meanwhile raises it again.
+        self.mail.store(false, Ordering::Release);
+        let mail = self.inbox.pop()?;
+        if let Mail::Push(bytes) = &mail {
+            self.inbox_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+        }
+        if !self.inbox.is_empty() {
+            self.mail.store(true, Ordering::Release);
+        }
+        Some(mail)
+    }
+
+    /// Has `waker` called when mail comes.
+    pub fn wake_with(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+}
+
+/// All connections by id.
+#[derive(Default)]
+pub struct Clients {
+    last_id: AtomicU64,
+    by_id: Mutex<BTreeMap<u64, Arc<ClientShared>>>,
+}
+
+impl Clients {
+    /// Registers a connection.
+    pub fn add(&self, addr: String, laddr: String, now_ms: i64) -> Arc<ClientShared> {
+        let client = Arc::new(ClientShared {
+            id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
+            addr,
+            laddr,
+            created_ms: now_ms,
+            active_ms: AtomicI64::new(now_ms),
+            name: Mutex::default(),
+            db: AtomicUsize::new(0),
+            command: AtomicUsize::new(usize::MAX),
+            resp3: AtomicBool::new(false),
+            inbox: SegQueue::new(),
+            inbox_bytes: AtomicUsize::new(0),
+            mail: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        });
+        self.by_id.lock().insert(client.id, Arc::clone(&client));
+        client
+    }
+
+    /// Forgets a connection.
+    pub fn remove(&self, id: u64) {
+        self.by_id.lock().remove(&id);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_id.lock().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The connection `id`.
+    pub fn get(&self, id: u64) -> Option<Arc<ClientShared>> {
+        self.by_id.lock().get(&id).cloned()
+    }
+
+    /// All connections by age.
+    pub fn all(&self) -> Vec<Arc<ClientShared>> {
+        self.by_id.lock().values().cloned().collect()
+    }
+}

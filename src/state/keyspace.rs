@@ -1,0 +1,85 @@
+//! The partitions and their locks.
+//!
+//! A command enters the partitions it needs, works, and leaves. Deadlock is avoided by one rule: whoever
+//! needs several partitions tries them all and on a failure lets go of all; whoever holds one never waits for
+//! another. The exception is the running script, of which there is one at a time: it may wait for any.
+
+use super::partition::{PARTITIONS, Partition};
+use crossbeam::utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+/// How often a taken lock is tried again before the caller is told: about a microsecond.
+const SPINS: usize = 64;
+
+/// A partition entered.
+pub type Guard<'a> = MutexGuard<'a, Partition>;
+/// Partitions entered, ascending.
+pub type Held<'a> = SmallVec<[(u8, Guard<'a>); 1]>;
+
+/// All entries of a node.
+pub struct Keyspace {
+    partitions: Box<[CachePadded<Mutex<Partition>>]>,
+    databases: usize,
+}
+
+impl Keyspace {
+    /// An empty keyspace of `databases` databases.
+    pub fn new(databases: usize) -> Keyspace {
+        let partitions =
+            (0..PARTITIONS).map(|_| CachePadded::new(Mutex::new(Partition::new(databases)))).collect();
+        Keyspace { partitions, databases }
+    }
+
+    /// How many databases there are.
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    /// Enters a partition if it is free or becomes so in a moment.
+    #[inline]
+    pub fn try_enter(&self, partition: u8) -> Option<Guard<'_>> {
+        let lock = &self.partitions[partition as usize];
+        lock.try_lock().or_else(|| Self::spin(lock))
+    }
+
+    #[cold]
+    fn spin(lock: &Mutex<Partition>) -> Option<Guard<'_>> {
+        for _ in 0..SPINS {
+            std::hint::spin_loop();
+            if let Some(guard) = lock.try_lock() {
+                return Some(guard);
+            }
+        }
+        None
+    }
+
+    /// Enters all of `partitions` (ascending, no doubles) or none.
+    pub fn try_enter_all(&self, partitions: impl Iterator<Item = u8>) -> Option<Held<'_>> {
+        partitions.map(|partition| self.try_enter(partition).map(|guard| (partition, guard))).collect()
+    }
+
+    /// Enters a partition, waiting for it. Only for callers that hold none, and for the running script.
+    pub fn enter(&self, partition: u8) -> Guard<'_> {
+        self.partitions[partition as usize].lock()
+    }
+
+    /// Visits every partition, one after the other. Only for callers that hold none.
+    pub fn each(&self, mut visit: impl FnMut(u8, &mut Partition)) {
+        for partition in 0..=u8::MAX {
+            visit(partition, &mut self.enter(partition));
+        }
+    }
+
+    /// How many entries database `db` holds.
+    pub fn len(&self, db: usize) -> usize {
+        let mut len = 0;
+        self.each(|_, partition| len += partition.dbs[db].len());
+        len
+    }
+
+    /// Whether no database holds anything.
+    pub fn is_empty(&self) -> bool {
+        (0..self.databases).all(|db| self.len(db) == 0)
+    }
+}

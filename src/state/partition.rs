@@ -1,0 +1,138 @@
+//! One partition: 64 of the 16384 slots, all that is kept about their keys, behind one lock.
+//!
+//! Invariant: a key lies in the partition of its slot, whatever its database.
+
+use crate::store::db::Db;
+use crate::store::entry::Entry;
+use crate::store::table::Keyed;
+use hashbrown::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Slots of the keyspace, as Redis Cluster defines them.
+pub const SLOTS: u16 = 16384;
+/// Partitions of the keyspace.
+pub const PARTITIONS: usize = 256;
+/// Slots of a partition: those with the same high bits.
+pub const SLOTS_PER_PARTITION: u16 = SLOTS / PARTITIONS as u16;
+
+const CRC: crc::Crc<u16, crc::Table<16>> = crc::Crc::<u16, crc::Table<16>>::new(&crc::CRC_16_XMODEM);
+
+/// The slot of `key`: CRC16 of its first non-empty `{hash tag}`, or of all of it.
+#[inline]
+pub fn slot(key: &[u8]) -> u16 {
+    CRC.checksum(hash_tag(key)) % SLOTS
+}
+
+#[inline]
+fn hash_tag(key: &[u8]) -> &[u8] {
+    // Most keys have no tag, and short ones are not worth a call to memchr.
+    let Some(open) = key.iter().position(|&byte| byte == b'{') else { return key };
+    match memchr::memchr(b'}', &key[open + 1..]) {
+        Some(len) if len > 0 => &key[open + 1..open + 1 + len],
+        _ => key,
+    }
+}
+
+/// The partition of `key`.
+#[inline]
+pub fn partition_of(key: &[u8]) -> u8 {
+    (slot(key) / SLOTS_PER_PARTITION) as u8
+}
+
+/// A key of one of the databases.
+pub type DbKey = (usize, Box<[u8]>);
+
+/// The data of one partition.
+pub struct Partition {
+    /// Its share of each database.
+    pub dbs: Vec<Db>,
+    /// Flags of the connections that WATCH a key, raised when it changes; by database and key.
+    watched: HashMap<DbKey, Vec<Arc<AtomicBool>>>,
+}
+
+impl Partition {
+    pub(super) fn new(databases: usize) -> Partition {
+        Partition { dbs: (0..databases).map(|_| Db::default()).collect(), watched: HashMap::new() }
+    }
+
+    /// Raises `flag` when `key` changes, until [`Partition::unwatch`].
+    pub fn watch(&mut self, db: usize, key: &[u8], flag: &Arc<AtomicBool>) {
+        let flags = self.watched.entry((db, key.into())).or_default();
+        if !flags.iter().any(|other| Arc::ptr_eq(other, flag)) {
+            flags.push(Arc::clone(flag));
+        }
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &Arc<AtomicBool>) {
+        let id = (db, key.into());
+        if let Some(flags) = self.watched.get_mut(&id) {
+            flags.retain(|other| !Arc::ptr_eq(other, flag));
+            if flags.is_empty() {
+                self.watched.remove(&id);
+            }
+        }
+    }
+
+    /// Tells the watchers of `key` that it changed.
+    #[inline]
+    pub fn touch(&self, db: usize, key: &[u8]) {
+        if !self.watched.is_empty() {
+            self.touch_watched(db, key);
+        }
+    }
+
+    #[cold]
+    fn touch_watched(&self, db: usize, key: &[u8]) {
+        if let Some(flags) = self.watched.get(&(db, Box::from(key))) {
+            flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
+        }
+    }
+
+    /// Tells the watchers of every key of `db` that exists now (or, with `also`, exists in that database) that it changed.
+    pub fn touch_all(&self, db: usize, also: Option<usize>, now_ms: i64) {
+        for ((watched_db, key), flags) in &self.watched {
+            let h = crate::store::hash::hash(key);
+            let alive =
+                |db: usize| self.dbs[db].find(h, key).is_some_and(|entry: &Entry| !entry.is_expired(now_ms));
+            if *watched_db == db && (alive(db) || also.is_some_and(alive)) {
+                flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
+            }
+        }
+    }
+
+    /// How many keys are watched.
+    pub fn watched_len(&self) -> usize {
+        self.watched.len()
+    }
+}
+
+/// The slot of an entry.
+pub fn slot_of(entry: &Entry) -> u16 {
+    slot(entry.key())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis_cluster() {
+        let known: [(&[u8], u16); 6] = [
+            (b"foo", 12182),
+            (b"bar", 5061),
+            (b"hello", 866),
+            (b"123456789", 12739),
+            (b"", 0),
+            (b"{}", 15257),
+        ];
+        for (key, expected) in known {
+            assert_eq!(slot(key), expected, "{}", key.escape_ascii());
+        }
+        assert_eq!(slot(b"{user1000}.following"), slot(b"user1000"));
+        assert_eq!(slot(b"foo{{bar}}zap"), slot(b"{bar"));
+        assert_eq!(slot(b"foo{bar}{zap}"), slot(b"bar"));
+        assert_ne!(slot(b"foo{}{bar}"), slot(b"bar"));
+    }
+}

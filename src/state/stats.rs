@@ -1,0 +1,101 @@
+//! Counters, one set for each worker so that counting costs no contention.
+//!
+//! A counter is written by its worker alone, with a plain load and store; readers add the workers' up.
+
+use crossbeam::utils::CachePadded;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one thread changes and any thread reads.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`; only the owning worker may.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Back to 0.
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What is counted for each command.
+#[derive(Default)]
+pub struct CommandStats {
+    /// Calls that ran.
+    pub calls: Counter,
+    /// Time they took, in ns.
+    pub nanos: Counter,
+    /// Calls refused before they ran.
+    pub rejected: Counter,
+    /// Calls that ran and answered an error.
+    pub failed: Counter,
+}
+
+/// What one worker counts.
+pub struct WorkerStats {
+    /// By the command's number in the table.
+    pub commands: Box<[CommandStats]>,
+    /// Connections accepted.
+    pub connections: Counter,
+    /// Connections refused for want of room.
+    pub rejected_connections: Counter,
+    /// Bytes read from clients.
+    pub input_bytes: Counter,
+    /// Bytes written to clients.
+    pub output_bytes: Counter,
+    /// Keys found by reads.
+    pub hits: Counter,
+    /// Keys not found by reads.
+    pub misses: Counter,
+    /// Keys that expired.
+    pub expired: Counter,
+    /// Keys evicted.
+    pub evicted: Counter,
+    /// Error replies.
+    pub errors: Counter,
+}
+
+/// All workers' counters.
+pub struct Stats {
+    workers: Box<[CachePadded<WorkerStats>]>,
+}
+
+impl Stats {
+    /// Counters for `workers` workers and one more, the last, for all other threads; of `commands` commands.
+    pub fn new(workers: usize, commands: usize) -> Stats {
+        let worker = |_| {
+            CachePadded::new(WorkerStats {
+                commands: (0..commands).map(|_| CommandStats::default()).collect(),
+                connections: Counter::default(),
+                rejected_connections: Counter::default(),
+                input_bytes: Counter::default(),
+                output_bytes: Counter::default(),
+                hits: Counter::default(),
+                misses: Counter::default(),
+                expired: Counter::default(),
+                evicted: Counter::default(),
+                errors: Counter::default(),
+            })
+        };
+        Stats { workers: (0..=workers).map(worker).collect() }
+    }
+
+    /// The counters of one worker.
+    pub fn worker(&self, index: usize) -> &WorkerStats {
+        &self.workers[index]
+    }
+
+    /// A counter's sum over the workers.
+    pub fn sum(&self, counter: impl Fn(&WorkerStats) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| counter(worker).get()).sum()
+    }
+}

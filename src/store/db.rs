@@ -1,0 +1,254 @@
+//! One database's share of a partition: its entries and when they expire.
+//!
+//! All changes of an expiry go through here, so that the wheel always knows of them. Time is passed in.
+//!
+//! Invariant: `volatile` counts the entries with an expiry, and the wheel holds a record for each.
+
+use super::entry::{Entry, Extras, Payload};
+use super::expire::Wheel;
+use super::hash::hash;
+use super::table::{Keyed, Place, Table};
+
+/// Entries filed by key.
+#[derive(Default)]
+pub struct Db {
+    table: Table<Entry>,
+    wheel: Wheel,
+    volatile: usize,
+    /// Whether any entry may hold a version number.
+    versioned: bool,
+}
+
+impl Db {
+    /// How many entries it holds, expired ones not yet removed included.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// How many entries have an expiry.
+    pub fn volatile_len(&self) -> usize {
+        self.volatile
+    }
+
+    /// The entry of `key`, whose hash is `h`, expired or not.
+    #[inline]
+    pub fn find(&self, h: u32, key: &[u8]) -> Option<&Entry> {
+        self.table.find_hashed(h, key)
+    }
+
+    /// Where the entry of `key` lies: see [`Table::locate`].
+    #[inline]
+    pub fn locate(&self, h: u32, key: &[u8]) -> Option<Place> {
+        self.table.locate(h, key)
+    }
+
+    /// The entry at `place`.
+    #[inline]
+    pub fn at(&self, place: Place) -> Option<&Entry> {
+        self.table.at(place)
+    }
+
+    /// The entry at `place`, to change its value.
+    #[inline]
+    pub fn at_mut(&mut self, place: Place) -> Option<&mut Entry> {
+        self.table.at_mut(place)
+    }
+
+    /// The entry of `key`, to change its value (the expiry cannot be changed through it).
+    #[inline]
+    pub fn find_mut(&mut self, h: u32, key: &[u8]) -> Option<&mut Entry> {
+        self.table.find_hashed_mut(h, key)
+    }
+
+    /// Gives `key` a value, new or in place of its old one.
+    #[inline]
+    pub fn put(&mut self, h: u32, key: &[u8], payload: Payload<'_>, extras: Extras, clock: u32, now_ms: i64) {
+        let before = match self.table.find_hashed_mut(h, key) {
+            Some(entry) => {
+                let before = entry.expires_at();
+                entry.assign(payload, extras);
+                entry.set_clock(clock);
+                before
+            }
+            None => {
+                let mut entry = Entry::new(key, payload, extras);
+                entry.set_clock(clock);
+                self.table.insert_new(h, entry);
+                None
+            }
+        };
+        self.index_expiry(h, before, extras.expires_at, now_ms);
+    }
+
+    /// Files an entry made elsewhere under its own key and gives back the one it replaced.
+    pub fn insert(&mut self, entry: Entry, now_ms: i64) -> Option<Entry> {
+        let (h, expires_at) = (hash(entry.key()), entry.expires_at());
+        let old = self.table.insert(entry);
+        self.index_expiry(h, old.as_ref().and_then(Entry::expires_at), expires_at, now_ms);
+        old
+    }
+
+    /// Takes out the entry of `key`.
+    pub fn remove(&mut self, h: u32, key: &[u8]) -> Option<Entry> {
+        let entry = self.table.remove_hashed(h, key)?;
+        self.volatile -= usize::from(entry.expires_at().is_some());
+        Some(entry)
+    }
+
+    /// Changes what travels with the value of `key`; false if there is no such key.
+    pub fn set_extras(&mut self, h: u32, key: &[u8], extras: Extras, now_ms: i64) -> bool {
+        let Some(entry) = self.table.find_hashed_mut(h, key) else { return false };
+        let before = entry.expires_at();
+        entry.set_extras(extras);
+        self.index_expiry(h, before, extras.expires_at, now_ms);
+        true
+    }
+
+    /// Says that the value of `key` was changed in place: its version number is void.
+    #[inline]
+    pub fn changed(&mut self, h: u32, key: &[u8]) {
+        if self.versioned
+            && let Some(entry) = self.table.find_hashed_mut(h, key)
+        {
+            entry.drop_cas();
+        }
+    }
+
+    /// Removes entries that are due, about `limit` looks at a time, handing each to `gone`.
+    ///
+    /// Returns whether more are due.
+    pub fn expire_due(&mut self, now_ms: i64, limit: usize, mut gone: impl FnMut(Entry)) -> bool {
+        let mut looks = 0;
+        while looks < limit {
+            let Some(records) = self.wheel.due(now_ms) else {
+                self.prune_wheel(now_ms);
+                return false;
+            };
+            looks += records.len();
+            for h in records {
+                self.expire_hash(h, now_ms, &mut gone);
+            }
+        }
+        true
+    }
+
+    fn expire_hash(&mut self, h: u32, now_ms: i64, gone: &mut impl FnMut(Entry)) {
+        while let Some(entry) = self.table.remove_if(h, |entry| entry.is_expired(now_ms)) {
+            self.volatile -= 1;
+            gone(entry);
+        }
+        let next = self.table.with_hash(h).filter_map(Entry::expires_at).min();
+        if let Some(at_ms) = next {
+            self.wheel.add(h, at_ms, now_ms);
+        }
+    }
+
+    /// Any entry, each as likely as another.
+    pub fn random(&self, rng: &mut fastrand::Rng) -> Option<&Entry> {
+        self.table.random(rng)
+    }
+
+    /// Visits entries from `cursor` on: see [`Table::scan`].
+    pub fn scan(&self, cursor: u64, count: usize, visit: impl FnMut(&Entry)) -> u64 {
+        self.table.scan(cursor, count, visit)
+    }
+
+    /// Every entry, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.table.iter()
+    }
+
+    /// Bytes allocated for the table, without the entries.
+    pub fn table_bytes(&self) -> usize {
+        self.table.allocated_bytes() + self.wheel.records() * 4
+    }
+
+    /// The version number of the value of `key`, which is given the number `next` makes if it has none.
+    pub fn version(&mut self, h: u32, key: &[u8], next: impl FnOnce() -> u64) -> Option<u64> {
+        let entry = self.table.find_hashed_mut(h, key)?;
+        if entry.cas() == 0 {
+            self.versioned = true;
+            entry.set_extras(Extras { cas: next(), ..entry.extras() });
+        }
+        Some(entry.cas())
+    }
+
+    #[inline]
+    fn index_expiry(&mut self, h: u32, before: Option<i64>, after: Option<i64>, now_ms: i64) {
+        if before == after {
+            return;
+        }
+        self.volatile = self.volatile + usize::from(after.is_some()) - usize::from(before.is_some());
+        if let Some(at_ms) = after
+            && before.is_none_or(|before| at_ms < before)
+        {
+            self.wheel.add(h, at_ms, now_ms);
+        }
+    }
+
+    /// Rebuilds the wheel when most of its records belong to keys that are gone.
+    fn prune_wheel(&mut self, now_ms: i64) {
+        if self.wheel.records() <= self.volatile * 2 + 1024 {
+            return;
+        }
+        self.wheel.clear();
+        for entry in self.table.iter() {
+            if let Some(at_ms) = entry.expires_at() {
+                self.wheel.add(hash(entry.key()), at_ms, now_ms);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn keys_expire_once_their_time_has_come_whatever_was_done_to_them() {
+        let mut rng = fastrand::Rng::with_seed(11);
+        let mut db = Db::default();
+        let mut model: HashMap<Vec<u8>, Option<i64>> = HashMap::new();
+        let mut now = 1_700_000_000_000i64;
+        for _ in 0..200_000 {
+            let key = rng.u32(..3000).to_string().into_bytes();
+            let h = hash(&key);
+            let expires_at = rng.bool().then(|| now + rng.i64(1..60_000));
+            match rng.u8(..6) {
+                0..3 => {
+                    db.put(
+                        h,
+                        &key,
+                        Payload::string(b"v"),
+                        Extras { expires_at, ..Extras::default() },
+                        0,
+                        now,
+                    );
+                    model.insert(key, expires_at);
+                }
+                3 => assert_eq!(db.remove(h, &key).is_some(), model.remove(&key).is_some()),
+                4 => {
+                    let found = db.set_extras(h, &key, Extras { expires_at, ..Extras::default() }, now);
+                    assert_eq!(found, model.get_mut(&key).map(|at_ms| *at_ms = expires_at).is_some());
+                }
+                _ => {
+                    now += rng.i64(0..20);
+                    while db.expire_due(now, 100, |entry| {
+                        let at_ms = model.remove(entry.key()).expect("was there").expect("had an expiry");
+                        assert!(at_ms <= now);
+                    }) {}
+                    assert!(model.values().flatten().all(|&at_ms| at_ms + 256 > now));
+                }
+            }
+            assert_eq!(db.len(), model.len());
+            assert_eq!(db.volatile_len(), model.values().flatten().count());
+            assert!(db.wheel.records() <= db.volatile * 2 + 20_000);
+        }
+    }
+}

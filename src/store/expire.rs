@@ -1,0 +1,131 @@
+//! When keys are due: a hierarchical timing wheel of key hashes.
+//!
+//! After Varghese and Lauck (1987), with two savings. A record is four bytes, the key's hash, so it never dangles:
+//! what it means is looked up when it falls due. And a record is only a promise to look *no later* than the
+//! expiry: a key whose time is put off, as a sliding session's is with every touch, keeps its old record and is filed
+//! anew when that falls due. Deleted keys leave records behind, which the owner prunes once they outnumber the living.
+//!
+//! Invariant: for every hash of a key with an expiry there is a record no later than the earliest such expiry.
+
+/// A tick of the wheel in ms, as a power of two: 128 ms.
+const TICK_BITS: u32 = 7;
+/// Slots of a level, as a power of two.
+const SLOT_BITS: u32 = 6;
+const SLOTS: usize = 1 << SLOT_BITS;
+/// 64^5 ticks of 128 ms are four years; what lies beyond is filed at the end and looked at then.
+const LEVELS: usize = 5;
+
+/// Hashes of keys, filed by the time at which to look at them.
+#[derive(Default)]
+pub struct Wheel {
+    /// The first tick not yet handed out.
+    tick: u64,
+    levels: [Option<Box<[Vec<u32>; SLOTS]>>; LEVELS],
+    records: usize,
+}
+
+impl Wheel {
+    /// How many records it holds, stale ones included.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Promises a look at the keys of `hash` once the clock has passed `at_ms`.
+    pub fn add(&mut self, hash: u32, at_ms: i64, now_ms: i64) {
+        if self.records == 0 {
+            self.tick = tick(now_ms);
+        }
+        // A tick is due when it is over, so that a look finds the key expired.
+        let due = tick(at_ms).max(self.tick);
+        let distance = due - self.tick;
+        let level = (0..LEVELS).find(|&level| distance >> (SLOT_BITS * (level as u32 + 1)) == 0);
+        let (level, due) = match level {
+            Some(level) => (level, due),
+            None => (LEVELS - 1, self.tick + (1 << (SLOT_BITS * LEVELS as u32)) - 1),
+        };
+        let slot = (due >> (SLOT_BITS * level as u32)) as usize % SLOTS;
+        let slots = self.levels[level].get_or_insert_with(|| Box::new([const { Vec::new() }; SLOTS]));
+        slots[slot].push(hash);
+        self.records += 1;
+    }
+
+    /// Takes out the records of one slot that is due by `now_ms`, or none when all is done.
+    ///
+    /// The caller looks at each and files it again where the key lives on.
+    pub fn due(&mut self, now_ms: i64) -> Option<Vec<u32>> {
+        if self.records == 0 {
+            return None;
+        }
+        let end = tick(now_ms);
+        while self.tick < end {
+            // The slots of the higher levels that begin with this tick come first, as theirs may belong into it.
+            for level in (0..LEVELS).rev() {
+                let bits = SLOT_BITS * level as u32;
+                if self.tick & ((1 << bits) - 1) != 0 {
+                    continue;
+                }
+                let slot = (self.tick >> bits) as usize % SLOTS;
+                if let Some(slots) = &mut self.levels[level]
+                    && !slots[slot].is_empty()
+                {
+                    let records = std::mem::take(&mut slots[slot]);
+                    self.records -= records.len();
+                    return Some(records);
+                }
+            }
+            self.tick += 1;
+            if self.records == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Wheel::default();
+    }
+}
+
+fn tick(at_ms: i64) -> u64 {
+    (at_ms.max(0) as u64) >> TICK_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_falls_due_at_its_time_and_not_before() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut wheel = Wheel::default();
+        let start = 1_700_000_000_000i64;
+        // Record n is due at times[n]; a look before that files it again, as the owner does.
+        let times: Vec<i64> = (0..5000)
+            .map(|_| {
+                let bits = rng.u32(1..41);
+                start + rng.i64(0..1 << bits)
+            })
+            .collect();
+        for (n, &at_ms) in times.iter().enumerate() {
+            wheel.add(n as u32, at_ms, start);
+        }
+        let (mut now, mut seen) = (start, 0);
+        while seen < times.len() {
+            now += if seen < 4000 { rng.i64(1..2000) } else { rng.i64(1..1 << 33) };
+            while let Some(records) = wheel.due(now) {
+                for n in records {
+                    let at_ms = times[n as usize];
+                    if at_ms <= now {
+                        seen += 1;
+                    } else {
+                        wheel.add(n, at_ms, now);
+                    }
+                }
+            }
+            assert_eq!(wheel.records(), times.len() - seen);
+            let late = times.iter().filter(|&&at_ms| at_ms + 256 <= now).count();
+            assert!(seen >= late, "{seen} of {late} due by {now}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a key can hold besides a string, and the words Redis uses for it.
+
+use super::types::hash::Hash;
+use super::types::list::List;
+
+/// A value that is not a string.
+#[derive(Clone)]
+pub enum Object {
+    /// A list.
+    List(List),
+    /// A hash.
+    Hash(Hash),
+}
+
+// An entry points at an object; what a large one needs it boxes itself, so that a small one stays small.
+const _: () = assert!(size_of::<Object>() <= 40);
+
+impl Object {
+    /// Redis's name of the type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Object::List(_) => "list",
+            Object::Hash(_) => "hash",
+        }
+    }
+
+    /// Redis's name of the encoding.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Object::List(list) => list.encoding(),
+            Object::Hash(hash) => hash.encoding(),
+        }
+    }
+
+    /// Elements, members or fields it holds: how much work it is to drop it.
+    pub fn len(&self) -> usize {
+        match self {
+            Object::List(list) => list.len(),
+            Object::Hash(hash) => hash.len(),
+        }
+    }
+
+    /// Whether it holds nothing, which a key must not.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes it has allocated, itself included.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Object>()
+            + match self {
+                Object::List(list) => list.allocated_bytes(),
+                Object::Hash(hash) => hash.allocated_bytes(),
+            }
+    }
+}
+
+/// A type of [`Object`].
+pub trait Stored: Default {
+    /// The object as this type, if it is one.
+    fn of(object: &Object) -> Option<&Self>;
+    /// The object as this type, to change.
+    fn of_mut(object: &mut Object) -> Option<&mut Self>;
+    /// As an object.
+    fn into_object(self) -> Object;
+}
+
+macro_rules! stored {
+    ($($variant:ident)*) => {$(
+        impl Stored for $variant {
+            fn of(object: &Object) -> Option<&Self> {
+                match object {
+                    Object::$variant(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            fn of_mut(object: &mut Object) -> Option<&mut Self> {
+                match object {
+                    Object::$variant(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            fn into_object(self) -> Object {
+                Object::$variant(self)
+            }
+        }
+    )*};
+}
+
+stored!(List Hash);
