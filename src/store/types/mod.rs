@@ -4,4 +4,6 @@ pub mod hash;
 pub mod hyperloglog;
 pub mod intset;
 pub mod list;
+mod member;
 pub mod pack;
+pub mod zset;

@@ -1,0 +1,719 @@
+//! A sorted set: members with scores, in the order of (score, member bytes).
+//!
+//! Small ones are a [`Pack`] of member, score, member, score ... in that order, as Redis keeps and ships
+//! them. Past the limits a set becomes a table from member to score and a counted tree in order, both
+//! pointing at one copy of the member. `OBJECT ENCODING` calls that "skiplist", and so do we.
+//!
+//! Commands speak of *ranks*, positions in the order from 0: [`ZSet::score_ranks`] and
+//! [`ZSet::lex_ranks`] turn a range into ranks; to count, iterate (skipping an offset at no cost), or remove a
+//! range are then the same for all.
+//!
+//! It knows no command and no reply. Limits are passed in, for they are settings.
+//!
+//! Invariant: scores are never NaN. In the large form table and tree hold the same members with the same
+//! scores, and a tree entry goes before the table's member, whose bytes it refers to.
+
+mod range;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use range::{LexBound, LexRange, ScoreRange};
+
+use super::member::Member;
+use super::pack::{Element, Pack};
+use crate::store::hash::hash;
+use crate::store::table::Table;
+use crate::text::number::{format_f64, parse_f64};
+use std::ops::Range;
+use tree::{Entry, ScoreTree};
+
+/// When a sorted set stops being a pack.
+#[derive(Clone, Copy, Debug)]
+pub struct ZSetLimits {
+    /// The most members of a pack (`zset-max-listpack-entries`).
+    pub pack_entries: usize,
+    /// The longest member of a pack, in bytes (`zset-max-listpack-value`).
+    pub pack_value_bytes: usize,
+}
+
+impl Default for ZSetLimits {
+    fn default() -> Self {
+        ZSetLimits { pack_entries: 128, pack_value_bytes: 64 }
+    }
+}
+
+/// Which members [`ZSet::add`] may touch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Touch {
+    /// Any.
+    #[default]
+    Any,
+    /// Only those not there yet (`NX`).
+    Absent,
+    /// Only those already there (`XX`).
+    Present,
+}
+
+/// How the score of a member that is there may change in [`ZSet::add`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Up and down.
+    #[default]
+    Any,
+    /// Up only (`GT`).
+    Up,
+    /// Down only (`LT`).
+    Down,
+}
+
+/// The options of [`ZSet::add`]. The default is ZADD without any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AddOptions {
+    /// Which members may be touched.
+    pub touch: Touch,
+    /// Which way scores may go.
+    pub direction: Direction,
+    /// Whether the score is added to the one there is, if there is one (`INCR`).
+    pub increment: bool,
+}
+
+/// What [`ZSet::add`] did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Added {
+    /// The member is new and has this score.
+    New(f64),
+    /// The member was there and now has this score.
+    Changed(f64),
+    /// The member was there with this very score.
+    Same(f64),
+    /// The options ruled it out.
+    Refused,
+    /// The resulting score would not be a number; nothing was done.
+    NotANumber,
+}
+
+impl Added {
+    /// The score the member now has, unless nothing was done.
+    pub fn score(self) -> Option<f64> {
+        match self {
+            Added::New(score) | Added::Changed(score) | Added::Same(score) => Some(score),
+            Added::Refused | Added::NotANumber => None,
+        }
+    }
+}
+
+/// A sorted set.
+pub struct ZSet {
+    form: Form,
+}
+
+enum Form {
+    Small(Pack),
+    Large(Box<Large>),
+}
+
+struct Large {
+    members: Table<Member<f64>>,
+    order: ScoreTree,
+    /// Sum of what the members allocate.
+    member_bytes: usize,
+}
+
+impl Default for ZSet {
+    fn default() -> Self {
+        ZSet::new()
+    }
+}
+
+impl Clone for ZSet {
+    fn clone(&self) -> Self {
+        let form = match &self.form {
+            Form::Small(pack) => Form::Small(pack.clone()),
+            Form::Large(large) => Form::Large(Box::new(large.copy())),
+        };
+        ZSet { form }
+    }
+}
+
+impl std::fmt::Debug for ZSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl ZSet {
+    /// An empty set.
+    pub fn new() -> Self {
+        ZSet { form: Form::Small(Pack::new()) }
+    }
+
+    /// An empty set about to receive `members` members, the longest of `longest` bytes: in the large form at
+    /// once if it would come to that.
+    pub fn with_hint(members: usize, longest: usize, limits: &ZSetLimits) -> Self {
+        let mut set = ZSet::new();
+        if members > limits.pack_entries || longest > limits.pack_value_bytes {
+            set.enlarge();
+        }
+        set
+    }
+
+    /// The set a foreign pack holds; `None` unless it is member, score, member, score ... in order, without
+    /// duplicates and with every score a number.
+    pub fn from_pack(pack: Pack, limits: &ZSetLimits) -> Option<Self> {
+        if pack.len() % 2 != 0 {
+            return None;
+        }
+        let mut seen = Table::new();
+        let mut elements = pack.iter();
+        let mut last: Option<(f64, Vec<u8>)> = None;
+        while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
+            let (member, score) = (member.to_vec(), element_score(score)?);
+            let ascends = last.is_none_or(|(low, below)| low < score || (low == score && below < member));
+            if !ascends || seen.insert(member.clone().into_boxed_slice()).is_some() {
+                return None;
+            }
+            last = Some((score, member));
+        }
+        let mut set = ZSet { form: Form::Small(pack) };
+        if !set.fits_pack(limits) {
+            set.enlarge();
+        }
+        Some(set)
+    }
+
+    /// The pack of a small set, as DUMP ships it.
+    pub fn as_pack(&self) -> Option<&Pack> {
+        match &self.form {
+            Form::Small(pack) => Some(pack),
+            Form::Large(_) => None,
+        }
+    }
+
+    /// What OBJECT ENCODING says.
+    pub fn encoding(&self) -> &'static str {
+        match &self.form {
+            Form::Small(_) => "listpack",
+            Form::Large(_) => "skiplist",
+        }
+    }
+
+    /// Number of members.
+    pub fn len(&self) -> usize {
+        match &self.form {
+            Form::Small(pack) => pack.len() / 2,
+            Form::Large(large) => large.order.len(),
+        }
+    }
+
+    /// Whether there are no members.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes allocated. Takes a time proportional to a hundredth of the members.
+    pub fn allocated_bytes(&self) -> usize {
+        match &self.form {
+            Form::Small(pack) => pack.byte_len(),
+            Form::Large(large) => {
+                size_of::<Large>()
+                    + large.member_bytes
+                    + large.members.allocated_bytes()
+                    + large.order.allocated_bytes()
+            }
+        }
+    }
+
+    // One member.
+
+    /// Gives `member` a score, within `options`.
+    pub fn add(&mut self, member: &[u8], score: f64, options: AddOptions, limits: &ZSetLimits) -> Added {
+        if score.is_nan() {
+            return Added::NotANumber;
+        }
+        let small = match &mut self.form {
+            Form::Large(large) => return large.add(member, score, options),
+            Form::Small(pack) => pack,
+        };
+        if let Some(at) = find(small, member) {
+            let outcome = settle(score_behind(small, at), score, options);
+            if let Added::Changed(score) = outcome {
+                small.remove_at(at, 2);
+                insert(small, member, score);
+            }
+            return outcome;
+        }
+        if options.touch == Touch::Present {
+            return Added::Refused;
+        }
+        let fits = small.len() / 2 < limits.pack_entries
+            && member.len() <= limits.pack_value_bytes
+            && small.fits(member.len());
+        if fits {
+            insert(small, member, score);
+        } else {
+            self.enlarge().insert(hash(member), member, score);
+        }
+        Added::New(score)
+    }
+
+    /// Removes `member`; the score it had.
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        match &mut self.form {
+            Form::Small(pack) => {
+                let at = find(pack, member)?;
+                let score = score_behind(pack, at);
+                pack.remove_at(at, 2);
+                Some(score)
+            }
+            Form::Large(large) => {
+                let score = large.members.find(member)?.head();
+                let rank = large.rank(member, score);
+                large.order.remove(rank..rank + 1, &mut |_| ());
+                large.forget(member);
+                Some(score)
+            }
+        }
+    }
+
+    /// The score of `member`.
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        match &self.form {
+            Form::Small(pack) => find(pack, member).map(|at| score_behind(pack, at)),
+            Form::Large(large) => large.members.find(member).map(Member::head),
+        }
+    }
+
+    /// The rank and score of `member`; with `reverse`, the rank from the other end.
+    pub fn rank(&self, member: &[u8], reverse: bool) -> Option<(usize, f64)> {
+        let (rank, score) = match &self.form {
+            Form::Small(pack) => {
+                let position = find(pack, member)?;
+                let rank = positions(pack).position(|each| each == position)?;
+                (rank, score_behind(pack, position))
+            }
+            Form::Large(large) => {
+                let score = large.members.find(member)?.head();
+                (large.rank(member, score), score)
+            }
+        };
+        Some((if reverse { self.len() - 1 - rank } else { rank }, score))
+    }
+
+    /// The member of a rank and its score.
+    pub fn get(&self, rank: usize) -> Option<(Element<'_>, f64)> {
+        self.iter_ranks(rank..rank.saturating_add(1), false).next()
+    }
+
+    // Ranges.
+
+    /// The ranks of all scores in `range`.
+    pub fn score_ranks(&self, range: &ScoreRange) -> Range<usize> {
+        let (start, end) = match &self.form {
+            Form::Small(pack) => (
+                positions(pack).take_while(|&at| range.is_after(score_behind(pack, at))).count(),
+                positions(pack).take_while(|&at| !range.is_before(score_behind(pack, at))).count(),
+            ),
+            Form::Large(large) => (
+                large.order.partition_point(|entry| range.is_after(entry.score)),
+                large.order.partition_point(|entry| !range.is_before(entry.score)),
+            ),
+        };
+        start..end.max(start)
+    }
+
+    /// The ranks of all members in `range`. As in Redis this means something only if all scores are equal.
+    pub fn lex_ranks(&self, range: &LexRange<'_>) -> Range<usize> {
+        let (start, end) = match &self.form {
+            Form::Small(pack) => {
+                let mut buffer = itoa::Buffer::new();
+                let mut count = |test: &dyn Fn(&[u8]) -> bool| {
+                    positions(pack).take_while(|&at| test(pack.at(at).as_bytes(&mut buffer))).count()
+                };
+                (count(&|member| range.is_after(member)), count(&|member| !range.is_before(member)))
+            }
+            Form::Large(large) => (
+                large.order.partition_point(|entry| range.is_after(entry.member.bytes())),
+                large.order.partition_point(|entry| !range.is_before(entry.member.bytes())),
+            ),
+        };
+        start..end.max(start)
+    }
+
+    /// The ranks from `start` to `stop`, both included and counted from the end if negative, as ZRANGE has them;
+    /// with `reverse`, positions are those of the reversed order.
+    pub fn index_ranks(&self, start: i64, stop: i64, reverse: bool) -> Range<usize> {
+        let len = self.len() as i64;
+        let from_start = |index: i64| if index < 0 { index.saturating_add(len) } else { index };
+        let start = from_start(start).clamp(0, len);
+        let end = from_start(stop).saturating_add(1).clamp(start, len);
+        let (start, end) = if reverse { (len - end, len - start) } else { (start, end) };
+        start as usize..end as usize
+    }
+
+    /// The members of some ranks in order, or with `reverse` from the last one back. Ranks past the end are left
+    /// out. The length is known at once, and `skip` costs nothing in the large form.
+    pub fn iter_ranks(&self, ranks: Range<usize>, reverse: bool) -> Iter<'_> {
+        let end = ranks.end.min(self.len());
+        let start = ranks.start.min(end);
+        let walk = match &self.form {
+            Form::Small(pack) => {
+                let rank = if reverse { end.wrapping_sub(1) } else { start };
+                let position = if start == end { None } else { pack.seek(2 * rank as isize) };
+                Walk::Small { pack, position, left: end - start }
+            }
+            Form::Large(large) => Walk::Large(large.order.iter(start..end)),
+        };
+        Iter { walk, reverse }
+    }
+
+    /// All members in order.
+    pub fn iter(&self) -> Iter<'_> {
+        self.iter_ranks(0..usize::MAX, false)
+    }
+
+    /// The members from index `start` to `stop`, as [`ZSet::index_ranks`] counts them.
+    pub fn range_by_rank(&self, start: i64, stop: i64, reverse: bool) -> Iter<'_> {
+        self.iter_ranks(self.index_ranks(start, stop, reverse), reverse)
+    }
+
+    /// The members with scores in `range`.
+    pub fn range_by_score(&self, range: &ScoreRange, reverse: bool) -> Iter<'_> {
+        self.iter_ranks(self.score_ranks(range), reverse)
+    }
+
+    /// The members in `range`, where all scores are equal.
+    pub fn range_by_lex(&self, range: &LexRange<'_>, reverse: bool) -> Iter<'_> {
+        self.iter_ranks(self.lex_ranks(range), reverse)
+    }
+
+    /// Removes the members of some ranks; how many there were. Ranks past the end are left out.
+    pub fn remove_ranks(&mut self, ranks: Range<usize>) -> usize {
+        let end = ranks.end.min(self.len());
+        let ranks = ranks.start.min(end)..end;
+        match &mut self.form {
+            Form::Small(pack) => {
+                pack.remove_range(2 * ranks.start as isize, 2 * ranks.len());
+            }
+            Form::Large(large) => {
+                let Large { members, order, member_bytes } = &mut **large;
+                order.remove(ranks.clone(), &mut |entry| {
+                    let gone = members.remove(entry.member.bytes()).expect("table and tree agree");
+                    *member_bytes -= gone.allocated_bytes();
+                });
+            }
+        }
+        ranks.len()
+    }
+
+    /// Removes up to `count` members from the low end, or with `highest` from the high end, passing each to
+    /// `taken` from that end on; how many there were.
+    pub fn pop(&mut self, highest: bool, count: usize, mut taken: impl FnMut(&[u8], f64)) -> usize {
+        let len = self.len();
+        let count = count.min(len);
+        let ranks = if highest { len - count..len } else { 0..count };
+        let mut buffer = itoa::Buffer::new();
+        for (member, score) in self.iter_ranks(ranks.clone(), highest) {
+            taken(member.as_bytes(&mut buffer), score);
+        }
+        self.remove_ranks(ranks)
+    }
+
+    // Chance, and walks across commands.
+
+    /// Any member, each as likely as another.
+    pub fn random(&self, rng: &mut fastrand::Rng) -> Option<(Element<'_>, f64)> {
+        if self.is_empty() { None } else { self.get(rng.usize(..self.len())) }
+    }
+
+    /// Passes `count` different members (all, if there are fewer) to `visit`, each choice as likely as
+    /// another, in the order of the set.
+    pub fn sample(&self, count: usize, rng: &mut fastrand::Rng, mut visit: impl FnMut(Element<'_>, f64)) {
+        let len = self.len();
+        let mut needed = count.min(len);
+        if let Form::Large(large) = &self.form
+            && needed < len / 16
+        {
+            for rank in choose(needed, len, rng) {
+                let entry = large.order.get(rank).expect("chosen below the length");
+                visit(Element::Str(entry.member.bytes()), entry.score);
+            }
+            return;
+        }
+        for (passed, (member, score)) in self.iter().enumerate() {
+            if rng.usize(..len - passed) < needed {
+                needed -= 1;
+                visit(member, score);
+            }
+        }
+    }
+
+    /// Visits at least `count` members from `cursor` on and returns the cursor to go on from, 0 at the end. Begin
+    /// with 0. Whoever is a member all the while is visited; small sets are visited whole.
+    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(Element<'_>, f64)) -> u64 {
+        match &self.form {
+            Form::Small(_) => {
+                self.iter().for_each(|(member, score)| visit(member, score));
+                0
+            }
+            Form::Large(large) => {
+                large.members.scan(cursor, count, |each| visit(Element::Str(each.bytes()), each.head()))
+            }
+        }
+    }
+
+    // Forms.
+
+    /// Becomes small if the limits allow, which nothing else does: for results just computed.
+    pub fn compact(&mut self, limits: &ZSetLimits) {
+        let Form::Large(_) = &self.form else { return };
+        if !self.fits_pack(limits) {
+            return;
+        }
+        let mut pack = Pack::new();
+        let mut text = Vec::new();
+        for (member, score) in self.iter() {
+            pack.push_back(member);
+            pack.push_back(score_element(score, &mut text));
+        }
+        self.form = Form::Small(pack);
+    }
+
+    fn fits_pack(&self, limits: &ZSetLimits) -> bool {
+        self.len() <= limits.pack_entries
+            && self.iter().all(|(member, _)| member.text_len() <= limits.pack_value_bytes)
+    }
+
+    /// Becomes large.
+    fn enlarge(&mut self) -> &mut Large {
+        if let Form::Small(pack) = &self.form {
+            let mut large = Box::new(Large::new());
+            let mut buffer = itoa::Buffer::new();
+            for at in positions(pack) {
+                let member = pack.at(at).as_bytes(&mut buffer);
+                large.insert(hash(member), member, score_behind(pack, at));
+            }
+            self.form = Form::Large(large);
+        }
+        match &mut self.form {
+            Form::Large(large) => large,
+            Form::Small(_) => unreachable!("enlarged just now"),
+        }
+    }
+}
+
+/// Members of some ranks with their scores, one way or the other.
+#[derive(Clone)]
+pub struct Iter<'z> {
+    walk: Walk<'z>,
+    reverse: bool,
+}
+
+#[derive(Clone)]
+enum Walk<'z> {
+    /// `position` is that of the next member, if any are left.
+    Small {
+        pack: &'z Pack,
+        position: Option<usize>,
+        left: usize,
+    },
+    Large(tree::Iter<'z>),
+}
+
+impl<'z> Iterator for Iter<'z> {
+    type Item = (Element<'z>, f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = match &mut self.walk {
+            Walk::Small { pack, position, left } => {
+                let at = (*position)?;
+                let pair = (pack.at(at), score_behind(pack, at));
+                *left -= 1;
+                *position = step(pack, at, *left, self.reverse);
+                return Some(pair);
+            }
+            Walk::Large(entries) if self.reverse => entries.next_back()?,
+            Walk::Large(entries) => entries.next()?,
+        };
+        Some((Element::Str(entry.member.bytes()), entry.score))
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        let entry = match &mut self.walk {
+            Walk::Small { pack, position, left } => {
+                for _ in 0..n {
+                    let at = (*position)?;
+                    *left -= 1;
+                    *position = step(pack, at, *left, self.reverse);
+                }
+                return self.next();
+            }
+            Walk::Large(entries) if self.reverse => entries.nth_back(n)?,
+            Walk::Large(entries) => entries.nth(n)?,
+        };
+        Some((Element::Str(entry.member.bytes()), entry.score))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = match &self.walk {
+            Walk::Small { left, .. } => *left,
+            Walk::Large(entries) => entries.len(),
+        };
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+impl Large {
+    fn new() -> Self {
+        Large { members: Table::new(), order: ScoreTree::new(), member_bytes: 0 }
+    }
+
+    fn copy(&self) -> Self {
+        let mut copy = Large::new();
+        for entry in self.order.iter(0..self.order.len()) {
+            let member = entry.member.bytes();
+            copy.insert(hash(member), member, entry.score);
+        }
+        copy
+    }
+
+    fn add(&mut self, member: &[u8], score: f64, options: AddOptions) -> Added {
+        let h = hash(member);
+        let Some(found) = self.members.find_hashed_mut(h, member) else {
+            if options.touch == Touch::Present {
+                return Added::Refused;
+            }
+            self.insert(h, member, score);
+            return Added::New(score);
+        };
+        let old = found.head();
+        let outcome = settle(old, score, options);
+        if let Added::Changed(score) = outcome {
+            found.set_head(score);
+            let rank = self.rank(member, old);
+            self.order.rescore(rank, score);
+        }
+        outcome
+    }
+
+    /// Adds a member that is not there yet; `h` is its hash.
+    fn insert(&mut self, h: u32, member: &[u8], score: f64) {
+        let member = Member::new(score, member);
+        self.member_bytes += member.allocated_bytes();
+        // SAFETY: the table owns the member. Whatever takes it out takes its entry out of the tree first, and
+        // reads the entry no more once the member is dropped.
+        let alias = unsafe { member.alias() };
+        self.members.insert_new(h, member);
+        self.order.insert(Entry { score, member: alias });
+    }
+
+    /// Takes a member whose entry has left the tree out of the table.
+    fn forget(&mut self, member: &[u8]) {
+        let gone = self.members.remove(member).expect("table and tree agree");
+        self.member_bytes -= gone.allocated_bytes();
+    }
+
+    fn rank(&self, member: &[u8], score: f64) -> usize {
+        self.order.partition_point(|entry| entry.is_before(score, member))
+    }
+}
+
+/// What becomes of a member with the score `old` that is to get `score`.
+fn settle(old: f64, score: f64, options: AddOptions) -> Added {
+    if options.touch == Touch::Absent {
+        return Added::Refused;
+    }
+    let score = if options.increment { old + score } else { score };
+    if score.is_nan() {
+        return Added::NotANumber;
+    }
+    match options.direction {
+        Direction::Up if score <= old => Added::Refused,
+        Direction::Down if score >= old => Added::Refused,
+        _ if score == old => Added::Same(score),
+        _ => Added::Changed(score),
+    }
+}
+
+/// `count` different numbers below `len`, ascending; each choice as likely as another (Floyd's way).
+fn choose(count: usize, len: usize, rng: &mut fastrand::Rng) -> Vec<usize> {
+    let mut chosen = std::collections::BTreeSet::new();
+    for top in len - count..len {
+        if !chosen.insert(rng.usize(..=top)) {
+            chosen.insert(top);
+        }
+    }
+    chosen.into_iter().collect()
+}
+
+// The small form.
+
+/// Positions of the members.
+fn positions(pack: &Pack) -> impl Iterator<Item = usize> + '_ {
+    std::iter::successors(pack.first(), |&at| step(pack, at, 1, false))
+}
+
+/// The position of the member after the one at `at`, or before it; none if none are `left`.
+fn step(pack: &Pack, at: usize, left: usize, reverse: bool) -> Option<usize> {
+    if left == 0 {
+        None
+    } else if reverse {
+        pack.prev(pack.prev(at)?)
+    } else {
+        pack.next(pack.next(at)?)
+    }
+}
+
+/// Position of `member`.
+fn find(pack: &Pack, member: &[u8]) -> Option<usize> {
+    pack.find(member, pack.first()?, 1)
+}
+
+/// The score of the member at `at`.
+fn score_behind(pack: &Pack, at: usize) -> f64 {
+    pack.next(at).and_then(|at| element_score(pack.at(at))).expect("a score behind every member")
+}
+
+/// Adds a member that is not there, in its place.
+fn insert(pack: &mut Pack, member: &[u8], score: f64) {
+    let mut buffer = itoa::Buffer::new();
+    let mut text = Vec::new();
+    let element = score_element(score, &mut text);
+    let behind = positions(pack).find(|&at| {
+        let other = score_behind(pack, at);
+        other > score || (other == score && pack.at(at).as_bytes(&mut buffer) > member)
+    });
+    match behind {
+        Some(at) => {
+            pack.insert_before(at, member);
+            pack.insert_after(at, element);
+        }
+        None => {
+            pack.push_back(member);
+            pack.push_back(element);
+        }
+    }
+}
+
+/// A score as Redis packs it: an integer if it is one and not huge (-0 loses its sign), else its text.
+fn score_element(score: f64, text: &mut Vec<u8>) -> Element<'_> {
+    const HUGE: f64 = (1u64 << 62) as f64;
+    if score.trunc() == score && score.abs() <= HUGE {
+        return Element::Int(score as i64);
+    }
+    text.clear();
+    format_f64(score, text);
+    Element::Str(text)
+}
+
+/// The score that an element of a pack spells.
+fn element_score(element: Element<'_>) -> Option<f64> {
+    match element {
+        Element::Int(score) => Some(score as f64),
+        Element::Str(text) => parse_f64(text),
+    }
+}
