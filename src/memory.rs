@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A thread reports once it is off by this many bytes.
-const STEP: i64 = 32 * 1024;
+const STEP: i64 = 8 * 1024;
 
 static USED: AtomicI64 = AtomicI64::new(0);
 
@@ -21,6 +21,12 @@ thread_local! {
 #[inline]
 pub fn used() -> usize {
     usize::try_from(USED.load(Ordering::Relaxed)).unwrap_or(0)
+}
+
+/// Adds what this thread has not reported yet, for a caller that needs an exact figure now.
+pub fn report() {
+    let unreported = UNREPORTED.try_with(|unreported| unreported.replace(0)).unwrap_or(0);
+    USED.fetch_add(unreported, Ordering::Relaxed);
 }
 
 /// An allocator that counts what `A` hands out.

@@ -9,10 +9,13 @@ use super::keys::{Event, Keys, Located};
 use super::spec::{Begin, Find};
 use super::table::{self, Row};
 use super::{Command, Cx, flag};
+use crate::config::{id, notify};
 use crate::state::State;
+use crate::state::evict;
 use crate::state::keyspace::Held;
 use crate::state::partition::PARTITIONS;
 use crate::state::stats::WorkerStats;
+use crate::store::table::Keyed;
 use shoal_protocol::resp::{Args, Output};
 use smallvec::SmallVec;
 use std::time::Instant;
@@ -133,7 +136,25 @@ fn guard(site: &mut Site, row: &Row, _args: Args) -> Result<(), CmdError> {
     if site.client.multi.is_some() && flags.has(flag::NO_MULTI) {
         return Err(CmdError::new("ERR Command not allowed inside a transaction"));
     }
+    if flags.has(flag::DENYOOM) && evict::is_over(site.state) && !make_room(site) {
+        return Err(error::OOM);
+    }
     Ok(())
+}
+
+/// Evicts entries until memory is under its limit; false if that cannot be done.
+#[cold]
+fn make_room(site: &mut Site) -> bool {
+    let mut events = Vec::new();
+    let (stats, classes) = (site.stats, site.state.config.int(id::NOTIFY_KEYSPACE_EVENTS));
+    let made = evict::make_room(site.state, site.clock.unix_ms, |db, entry| {
+        stats.evicted.add(1);
+        if classes & notify::EVICTED != 0 {
+            events.push(Event { class: notify::EVICTED, name: "evicted", db, key: entry.key().into() });
+        }
+    });
+    finish(site, events);
+    made
 }
 
 /// Answers a request that is not run, and remembers it against a transaction being queued.

@@ -2,7 +2,9 @@
 //!
 //! Each part guards itself; nothing here knows sockets, a runtime or what commands mean.
 
+pub mod access;
 pub mod clients;
+pub mod evict;
 pub mod keyspace;
 pub mod partition;
 pub mod stats;
@@ -18,6 +20,8 @@ pub struct State {
     pub config: Config,
     /// All entries, by partition.
     pub keyspace: keyspace::Keyspace,
+    /// What eviction has its eye on.
+    pub eviction: evict::Eviction,
     /// The connections.
     pub clients: clients::Clients,
     /// Counters.
@@ -38,6 +42,7 @@ impl State {
         let databases = config.size(id::DATABASES);
         State {
             keyspace: keyspace::Keyspace::new(databases),
+            eviction: evict::Eviction::default(),
             clients: clients::Clients::default(),
             stats: stats::Stats::new(workers, commands),
             run_id: (0..40).map(|_| fastrand::char('0'..='9')).collect(),

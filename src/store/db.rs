@@ -153,6 +153,17 @@ impl Db {
         self.table.random(rng)
     }
 
+    /// Some entry with an expiry; not quite fair.
+    pub fn random_volatile(&self, rng: &mut fastrand::Rng) -> Option<&Entry> {
+        if self.volatile == 0 {
+            return None;
+        }
+        // Records may be stale; with most of them so, the wheel is soon rebuilt.
+        let draw =
+            |_| self.table.with_hash(self.wheel.sample(rng)?).find(|entry| entry.expires_at().is_some());
+        (0..16).find_map(draw).or_else(|| self.table.iter().find(|entry| entry.expires_at().is_some()))
+    }
+
     /// Visits entries from `cursor` on: see [`Table::scan`].
     pub fn scan(&self, cursor: u64, count: usize, visit: impl FnMut(&Entry)) -> u64 {
         self.table.scan(cursor, count, visit)

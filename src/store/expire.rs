@@ -81,6 +81,14 @@ impl Wheel {
         None
     }
 
+    /// Any record, of a slot chosen at random.
+    pub fn sample(&self, rng: &mut fastrand::Rng) -> Option<u32> {
+        let filled = |slots: &&Vec<u32>| !slots.is_empty();
+        let slots = || self.levels.iter().flatten().flat_map(|slots| slots.iter()).filter(filled);
+        let slot = slots().nth(rng.usize(..slots().count().max(1)))?;
+        Some(slot[rng.usize(..slot.len())])
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         *self = Wheel::default();

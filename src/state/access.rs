@@ -1,0 +1,74 @@
+//! What the eviction policy remembers of each entry's accesses.
+
+use crate::config::{Config, id};
+use crate::store::entry::Entry;
+
+/// How accesses are remembered in an entry's 24 bits: the second of the last one, or Redis's logarithmic counter.
+#[derive(Clone, Copy)]
+pub struct AccessClock {
+    lfu: bool,
+    log_factor: i64,
+    decay_minutes: i64,
+}
+
+/// A new key's counter, so that it is not evicted at once.
+const LFU_START: u32 = 5;
+
+impl AccessClock {
+    /// The clock the node's eviction policy wants.
+    #[inline]
+    pub fn of(config: &Config) -> AccessClock {
+        let lfu = config.choice(id::MAXMEMORY_POLICY).ends_with("lfu");
+        if !lfu {
+            return AccessClock { lfu, log_factor: 0, decay_minutes: 0 };
+        }
+        AccessClock {
+            lfu,
+            log_factor: config.int(id::LFU_LOG_FACTOR),
+            decay_minutes: config.int(id::LFU_DECAY_TIME),
+        }
+    }
+
+    /// The bits of a new key.
+    #[inline]
+    pub fn fresh(self, now_ms: i64) -> u32 {
+        if self.lfu { minutes(now_ms) << 8 | LFU_START } else { seconds(now_ms) }
+    }
+
+    /// Notes an access.
+    #[inline]
+    pub fn touch(self, entry: &mut Entry, now_ms: i64) {
+        let clock = entry.clock();
+        let new = if self.lfu {
+            let count = self.frequency(clock, now_ms);
+            let base = count.saturating_sub(LFU_START) as f64;
+            let grows = count < 255 && fastrand::f64() < 1.0 / (base * self.log_factor as f64 + 1.0);
+            minutes(now_ms) << 8 | (count + u32::from(grows))
+        } else {
+            seconds(now_ms)
+        };
+        if new != clock {
+            entry.set_clock(new);
+        }
+    }
+
+    /// The access counter (0 to 255) that `clock` amounts to by now.
+    pub fn frequency(self, clock: u32, now_ms: i64) -> u32 {
+        let passed = minutes(now_ms).wrapping_sub(clock >> 8) & 0xFFFF;
+        let decay = if self.decay_minutes > 0 { passed / self.decay_minutes as u32 } else { 0 };
+        (clock & 0xFF).saturating_sub(decay)
+    }
+
+    /// Seconds since the last access that `clock` amounts to by now, where it is not a counter.
+    pub fn idle_seconds(clock: u32, now_ms: i64) -> u32 {
+        seconds(now_ms).wrapping_sub(clock) & 0xFF_FFFF
+    }
+}
+
+fn seconds(now_ms: i64) -> u32 {
+    (now_ms / 1000) as u32 & 0xFF_FFFF
+}
+
+fn minutes(now_ms: i64) -> u32 {
+    (now_ms / 60_000) as u32 & 0xFFFF
+}

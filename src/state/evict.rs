@@ -1,0 +1,159 @@
+//! Making room: which entries go when memory is used up.
+//!
+//! As Redis's: a few entries are sampled, the best candidates are kept in a small pool over the calls, and the best of the
+//! pool goes. Sampling touches one partition at a time, chosen at random, so it works with memory in few or many keys.
+//!
+//! The caller holds no partition.
+
+use super::State;
+use super::access::AccessClock;
+use crate::config::id;
+use crate::store::db::Db;
+use crate::store::entry::Entry;
+use crate::store::table::Keyed;
+use parking_lot::Mutex;
+
+/// Candidates kept.
+const POOL: usize = 16;
+/// Partitions looked at for candidates before it is clear that there are none.
+const LOOKS: usize = 4;
+
+/// A key that may go.
+struct Candidate {
+    /// The greater the sooner it goes.
+    score: u64,
+    partition: u8,
+    db: usize,
+    key: Box<[u8]>,
+}
+
+/// The candidates, worst first.
+#[derive(Default)]
+pub struct Eviction {
+    pool: Mutex<Vec<Candidate>>,
+}
+
+/// What the policy prefers to lose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Lru,
+    Lfu,
+    Ttl,
+    Random,
+}
+
+/// A policy taken apart; nothing for `noeviction`.
+fn policy(name: &str) -> Option<(bool, Order)> {
+    let (scope, order) = name.split_once('-')?;
+    let order = match order {
+        "lru" => Order::Lru,
+        "lfu" => Order::Lfu,
+        "ttl" => Order::Ttl,
+        _ => Order::Random,
+    };
+    Some((scope == "volatile", order))
+}
+
+/// Whether more memory is used than `maxmemory` allows.
+#[inline]
+pub fn is_over(state: &State) -> bool {
+    let max = state.config.size(id::MAXMEMORY);
+    max != 0 && crate::memory::used() > max
+}
+
+/// Evicts entries, handing each to `gone` with its database, until memory is back under `maxmemory`.
+///
+/// Returns false if it cannot be brought there.
+pub fn make_room(state: &State, now_ms: i64, mut gone: impl FnMut(usize, Entry)) -> bool {
+    let Some((volatile, order)) = policy(state.config.choice(id::MAXMEMORY_POLICY)) else {
+        return !is_over(state);
+    };
+    let mut pool = state.eviction.pool.lock();
+    let mut rng = fastrand::Rng::new();
+    while is_over(state) {
+        if order == Order::Random {
+            pool.clear();
+        }
+        fill(state, &mut pool, &mut rng, volatile, order, now_ms);
+        let Some(best) = pool.pop() else { return false };
+        let mut partition = state.keyspace.enter(best.partition);
+        let h = crate::store::hash::hash(&best.key);
+        let db = &mut partition.dbs[best.db];
+        let fits = db.find(h, &best.key).is_some_and(|entry| !volatile || entry.expires_at().is_some());
+        let evicted = if fits { db.remove(h, &best.key) } else { None };
+        if evicted.is_some() {
+            partition.touch(best.db, &best.key);
+        }
+        drop(partition);
+        if let Some(entry) = evicted {
+            gone(best.db, entry);
+        }
+        crate::memory::report();
+    }
+    true
+}
+
+/// Samples until the pool has something.
+fn fill(
+    state: &State,
+    pool: &mut Vec<Candidate>,
+    rng: &mut fastrand::Rng,
+    volatile: bool,
+    order: Order,
+    now_ms: i64,
+) {
+    let samples = state.config.size(id::MAXMEMORY_SAMPLES).max(1);
+    let clock = AccessClock::of(&state.config);
+    let start = rng.u8(..);
+    let mut looks = 0;
+    for step in 0..=u8::MAX {
+        let number = start.wrapping_add(step);
+        let partition = state.keyspace.enter(number);
+        let count = |db: &Db| if volatile { db.volatile_len() } else { db.len() };
+        let total: usize = partition.dbs.iter().map(count).sum();
+        if total == 0 {
+            continue;
+        }
+        for _ in 0..samples {
+            // A database by its share of the entries.
+            let mut at = rng.usize(..total);
+            let Some(index) = partition.dbs.iter().position(|db| {
+                let inside = at < count(db);
+                at = at.wrapping_sub(count(db));
+                inside
+            }) else {
+                continue;
+            };
+            let db = &partition.dbs[index];
+            let entry = if volatile { db.random_volatile(rng) } else { db.random(rng) };
+            if let Some(entry) = entry {
+                offer(pool, score(entry, order, clock, now_ms), number, index, entry.key());
+            }
+        }
+        looks += 1;
+        if looks >= LOOKS || order == Order::Random {
+            break;
+        }
+    }
+}
+
+fn score(entry: &Entry, order: Order, clock: AccessClock, now_ms: i64) -> u64 {
+    match order {
+        Order::Lru => u64::from(AccessClock::idle_seconds(entry.clock(), now_ms)),
+        Order::Lfu => u64::from(255 - clock.frequency(entry.clock(), now_ms)),
+        Order::Ttl => entry.expires_at().map_or(0, |at_ms| u64::MAX - at_ms.max(0) as u64),
+        Order::Random => 0,
+    }
+}
+
+/// Puts a key into the pool if it is a better candidate than what is there.
+fn offer(pool: &mut Vec<Candidate>, score: u64, partition: u8, db: usize, key: &[u8]) {
+    let at = pool.partition_point(|other| other.score < score);
+    if (at == 0 && pool.len() == POOL) || pool.iter().any(|other| other.db == db && *other.key == *key) {
+        return;
+    }
+    pool.insert(at, Candidate { score, partition, db, key: key.into() });
+    if pool.len() > POOL {
+        pool.remove(0);
+    }
+}
