@@ -2,6 +2,7 @@
 
 use super::types::hash::Hash;
 use super::types::list::List;
+use super::types::zset::ZSet;
 
 /// A value that is not a string.
 #[derive(Clone)]
@@ -10,6 +11,8 @@ pub enum Object {
     List(List),
     /// A hash.
     Hash(Hash),
+    /// A sorted set.
+    ZSet(ZSet),
 }
 
 // An entry points at an object; what a large one needs it boxes itself, so that a small one stays small.
@@ -21,6 +24,7 @@ impl Object {
         match self {
             Object::List(_) => "list",
             Object::Hash(_) => "hash",
+            Object::ZSet(_) => "zset",
         }
     }
 
@@ -29,6 +33,7 @@ impl Object {
         match self {
             Object::List(list) => list.encoding(),
             Object::Hash(hash) => hash.encoding(),
+            Object::ZSet(zset) => zset.encoding(),
         }
     }
 
@@ -37,6 +42,7 @@ impl Object {
         match self {
             Object::List(list) => list.len(),
             Object::Hash(hash) => hash.len(),
+            Object::ZSet(zset) => zset.len(),
         }
     }
 
@@ -51,6 +57,7 @@ impl Object {
             + match self {
                 Object::List(list) => list.allocated_bytes(),
                 Object::Hash(hash) => hash.allocated_bytes(),
+                Object::ZSet(zset) => zset.allocated_bytes(),
             }
     }
 }
@@ -89,4 +96,4 @@ macro_rules! stored {
     )*};
 }
 
-stored!(List Hash);
+stored!(List Hash ZSet);
