@@ -1,4 +1,4 @@
-//! The x87 long double: what INCRBYFLOAT and HINCRBYFLOAT add in, and coordinates are printed from.
+//! The x87 long double: what INCRBYFLOAT and HINCRBYFLOAT add in.
 //!
 //! Redis computes these in C's `long double`, on its usual machines an 80-bit float with 64 bits of mantissa,
 //! and prints `%.17Lf` without trailing zeros. Clients compare the digits, so this is that format in software,
@@ -105,25 +105,6 @@ impl LongDouble {
         let shift = i64::from(spare).min(exponent - i64::from(MIN_EXPONENT));
         let size = Size::Finite { mantissa: mantissa << shift, exponent: (exponent - shift) as i32 };
         Self { negative, size }
-    }
-}
-
-impl From<f64> for LongDouble {
-    /// Exact.
-    fn from(value: f64) -> Self {
-        let negative = value.is_sign_negative();
-        if value.is_nan() {
-            return Self { negative, size: Size::NotANumber };
-        }
-        if value.is_infinite() {
-            return Self { negative, size: Size::Infinite };
-        }
-        let bits = value.to_bits();
-        let (fraction, exponent) = (bits & ((1 << 52) - 1), bits >> 52 & 0x7ff);
-        // Subnormals have the exponent of the smallest normal ones, and no hidden bit.
-        let mantissa = if exponent == 0 { fraction } else { fraction | 1 << 52 };
-        let exponent = exponent.max(1) as i64 - 1075;
-        Self::round(&Binary { negative, mantissa: mantissa.into(), exponent, sticky: false })
     }
 }
 

@@ -7,7 +7,7 @@
 //! This file knows no command, key or directive. Invariant: bad input is `None`, never a panic or a wrapped
 //! value.
 
-pub use shoal_protocol::double::format_double as format_f64;
+pub use shoal_protocol::resp::format_double as format_f64;
 
 use super::float::{self, Literal};
 

@@ -1,5 +1,6 @@
 //! The values a key can hold.
 
+pub mod bits;
 pub mod hash;
 pub mod hyperloglog;
 pub mod intset;

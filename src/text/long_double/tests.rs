@@ -99,26 +99,6 @@ fn long_texts() {
     assert_eq!(sum(&format!("{tie}.{}", "0".repeat(3000)), "0"), "18446744073709551616");
 }
 
-#[test]
-fn doubles_convert_exactly() {
-    for (value, expected) in [
-        (0.0, "0"),
-        (-0.0, "0"),
-        (1.5, "1.5"),
-        // GEOPOS of a point added at 13.361389 38.115556.
-        (13.361_389_338_970_184, "13.36138933897018433"),
-        (38.115_556_395_496_3, "38.11555639549629859"),
-        (2f64.powi(70), "1180591620717411303424"),
-        (f64::MIN_POSITIVE / 4.0, "0"),
-        (f64::INFINITY, "inf"),
-        (f64::NEG_INFINITY, "-inf"),
-        (f64::NAN, "nan"),
-    ] {
-        let printed = print(LongDouble::from(value));
-        assert_eq!(printed, expected);
-    }
-}
-
 proptest! {
     #[test]
     fn short_and_general_conversion_agree(number: u64, scale in -18i64..20) {
