@@ -235,15 +235,14 @@ fn assign(config: &mut Config, id: Id, given: &[String]) -> Result<(), super::Re
     if given.is_empty() && id != id::SAVE {
         return Err("wrong number of arguments".into());
     }
-    let mut words = given.to_vec();
-    if let [one] = given
-        && id.row().kind.takes_words()
-        && !one.is_empty()
-    {
+    let mut words = match given {
         // `save "900 1"` is `save 900 1`, so that one argument of a shell can carry them all.
-        let split = split_words(one.as_bytes()).ok_or("unbalanced quotes in configuration line")?;
-        words = split.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect();
-    }
+        [one] if id.row().kind.takes_words() && !one.is_empty() => {
+            let split = split_words(one.as_bytes()).ok_or("unbalanced quotes in configuration line")?;
+            split.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect()
+        }
+        _ => given.to_vec(),
+    };
     if id == id::SAVE && !given.is_empty() && words != [""] {
         let so_far = config.text(id::SAVE);
         words.splice(0..0, so_far.split_ascii_whitespace().map(String::from));
@@ -314,10 +313,10 @@ fn nearest(name: &str) -> String {
     closest(name).map(|id| format!("perhaps {}", id.name())).unwrap_or_default()
 }
 
-/// The directive whose name differs least from this one, if that is a slip of the pen: a third of its letters,
+/// The directive whose name differs least from this one, if that is a slip of the pen: half of its letters,
 /// and no more than three.
 fn closest(name: &str) -> Option<Id> {
-    let most = (name.len() / 3).min(3);
+    let most = (name.len() / 2).min(3);
     let to = |id: Id| {
         let row = id.row();
         let alias = if row.has_alias() { distance(name, row.alias) } else { usize::MAX };
