@@ -31,13 +31,14 @@ pub use value::{ClientClass, OutputLimit};
 
 use crate::error::{Error, Place};
 use crate::text::glob::glob_match;
-use table::{Id, Kind, Mutability, TABLE};
+use table::{COUNT, Id, Kind, Mutability, TABLE};
 use value::{OutputLimits, Reason, Value};
 
 /// The values of all directives.
 pub struct Config {
-    /// Values of the directives kept as numbers, by place in the table; 0 for the others.
-    numbers: Box<[AtomicI64]>,
+    /// Values of the directives kept as numbers, by place in the table; 0 for the others. In place and of known
+    /// length, so that reading one by a constant is a single load.
+    numbers: [AtomicI64; COUNT],
     /// Values of the other directives, by place in the table. Held for writing by whoever changes anything.
     texts: RwLock<Box<[Arc<str>]>>,
     /// The text of `client-output-buffer-limit` in numbers: hard bytes, soft bytes, soft seconds per class.
@@ -94,7 +95,7 @@ pub struct BindAddress {
 impl Default for Config {
     fn default() -> Config {
         let config = Config {
-            numbers: TABLE.iter().map(|_| AtomicI64::new(0)).collect(),
+            numbers: [const { AtomicI64::new(0) }; COUNT],
             texts: RwLock::new(TABLE.iter().map(|_| Arc::from("")).collect()),
             output_limits: Default::default(),
             file: None,
