@@ -4,6 +4,9 @@
 //! without copying it. Between calls it remembers how far it got, so a request that comes in a thousand pieces costs
 //! what it costs in one. The first byte decides: `*` opens an array, anything else is an inline line.
 //!
+//! Why not the `redis-protocol` crate: it allocates a frame per request and begins anew at every piece. To parse and answer a GET costs
+//! 18 ns here and 107 with the crate's cheapest decoder, four to eight times as much over all (`benches/codec.rs`).
+//!
 //! What is accepted is what Redis accepts: numbers without sign, blank or leading zero; a line of a length ends with CR and
 //! whatever byte follows; the two bytes after a bulk are not looked at. Nothing is known of commands or connections.
 //!
@@ -104,7 +107,7 @@ pub struct Parsed {
 #[derive(Debug, Default)]
 pub struct RequestParser {
     spans: Vec<Span>,
-    /// The words of an inline line, their quotes and escapes undone. Invariant: empty unless `inline`.
+    /// The words of an inline line, their quotes and escapes undone; of no meaning unless `inline`.
     scratch: Vec<u8>,
     inline: bool,
     /// Next byte to be looked at, from the start of the request.
@@ -174,8 +177,11 @@ impl RequestParser {
         self.spans.capacity() * size_of::<Span>() + self.scratch.capacity()
     }
 
-    /// Gives back memory beyond what an ordinary request needs. To be called between requests, when the arguments are no longer used.
+    /// Gives back memory beyond what an ordinary request needs, forgetting the arguments of the last one. Does nothing amid a request.
     pub fn shrink(&mut self) {
+        if self.remaining > 0 {
+            return;
+        }
         self.spans.clear();
         self.spans.shrink_to(64);
         self.scratch.clear();
