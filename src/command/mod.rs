@@ -9,9 +9,11 @@ pub mod call;
 pub mod client;
 pub mod error;
 pub mod keys;
+pub mod parse;
 pub mod spec;
 pub mod table;
 
+pub mod counter;
 pub mod string;
 pub mod transaction;
 

@@ -74,6 +74,18 @@ pub const READ_META_ALL: &[KeySpec] = &[at(1, -1, 1, "RO")];
 pub const DELETE_ALL: &[KeySpec] = &[at(1, -1, 1, "RM DELETE")];
 /// Keys and values in turn.
 pub const OVERWRITE_PAIRS: &[KeySpec] = &[at(1, -1, 2, "OW UPDATE")];
+/// SET's key, which it reads only when asked to.
+pub const SET: &[KeySpec] = &[at(1, 0, 1, "RW ACCESS UPDATE VARIABLE_FLAGS")];
+/// One key, to be written if it is not there.
+pub const OVERWRITE_IF_ABSENT: &[KeySpec] = &[at(1, 0, 1, "OW INSERT")];
+/// Keys and values in turn, written if none is there.
+pub const INSERT_PAIRS: &[KeySpec] = &[at(1, -1, 2, "OW INSERT")];
+/// A count, then so many keys and values in turn.
+pub const OVERWRITE_COUNTED_PAIRS: &[KeySpec] = &[KeySpec {
+    begin: Begin::Index(1),
+    find: Find::Count { count: 0, first: 1, step: 2 },
+    usage: "OW UPDATE",
+}];
 /// A destination, then sources up to the end.
 pub const STORE_ALL: &[KeySpec] = &[at(1, 0, 1, "OW UPDATE"), at(2, -1, 1, "RO ACCESS")];
 /// A count, then so many sources.

@@ -41,6 +41,10 @@ enum Size {
 }
 
 impl LongDouble {
+    /// Zero.
+    pub const ZERO: LongDouble =
+        LongDouble { negative: false, size: Size::Finite { mantissa: 0, exponent: 0 } };
+
     /// The long double nearest to what `text` spells, in the grammar of
     /// [`parse_f64`](super::number::parse_f64). `None` for what that refuses, judged by the long double's far
     /// wider range, and for texts of 5 KiB and more.

@@ -1,0 +1,75 @@
+//! Arguments that many commands share: numbers, expiry times, option words.
+
+use super::error::{self, CmdError};
+use crate::text::number;
+use shoal_protocol::resp::Args;
+
+/// An integer.
+pub fn int(arg: &[u8]) -> Result<i64, CmdError> {
+    number::parse_i64(arg).ok_or(error::NOT_AN_INTEGER)
+}
+
+/// A float.
+pub fn float(arg: &[u8]) -> Result<f64, CmdError> {
+    number::parse_f64(arg).ok_or(error::NOT_A_FLOAT)
+}
+
+/// An integer that is not negative.
+pub fn positive(arg: &[u8]) -> Result<usize, CmdError> {
+    usize::try_from(int(arg)?).map_err(|_| error::NOT_POSITIVE)
+}
+
+/// Whether `arg` is `word` in any case.
+#[inline]
+pub fn is(arg: &[u8], word: &str) -> bool {
+    arg.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// How an argument gives a point in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Time {
+    /// Seconds from now.
+    Seconds,
+    /// Milliseconds from now.
+    Millis,
+    /// Unix time in seconds.
+    UnixSeconds,
+    /// Unix time in milliseconds.
+    UnixMillis,
+}
+
+impl Time {
+    /// The option word that announces such an argument (EX, PX, EXAT, PXAT).
+    pub fn of_option(word: &[u8]) -> Option<Time> {
+        [("ex", Time::Seconds), ("px", Time::Millis), ("exat", Time::UnixSeconds), ("pxat", Time::UnixMillis)]
+            .into_iter()
+            .find_map(|(name, time)| is(word, name).then_some(time))
+    }
+
+    /// The point in time as Unix time in ms. `command` is named in the error if it lies beyond 64 bits.
+    pub fn to_unix_ms(self, amount: i64, now_ms: i64, command: &str) -> Result<i64, CmdError> {
+        let in_ms = match self {
+            Time::Seconds | Time::UnixSeconds => amount.checked_mul(1000),
+            Time::Millis | Time::UnixMillis => Some(amount),
+        };
+        let at_ms = match self {
+            Time::Seconds | Time::Millis => in_ms.and_then(|ms| ms.checked_add(now_ms)),
+            Time::UnixSeconds | Time::UnixMillis => in_ms,
+        };
+        at_ms.ok_or_else(|| error::bad_expire(command))
+    }
+
+    /// As [`Time::to_unix_ms`], of an argument that must be above 0.
+    pub fn positive_to_unix_ms(self, arg: &[u8], now_ms: i64, command: &str) -> Result<i64, CmdError> {
+        match int(arg)? {
+            ..=0 => Err(error::bad_expire(command)),
+            amount => self.to_unix_ms(amount, now_ms, command),
+        }
+    }
+}
+
+/// The argument behind the option at `*at`, which moves on to it.
+pub fn operand<'a>(args: &Args<'a>, at: &mut usize) -> Result<&'a [u8], CmdError> {
+    *at += 1;
+    args.get(*at).ok_or(error::SYNTAX)
+}
