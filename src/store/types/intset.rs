@@ -138,8 +138,11 @@ impl IntSet {
 
     /// The member at `index` of the ascending order.
     pub fn get(&self, index: usize) -> Option<i64> {
+        if index >= self.len() {
+            return None;
+        }
         let at = self.offset(index);
-        self.bytes.get(at..at + self.width() as usize).map(read)
+        Some(read(&self.bytes[at..at + self.width() as usize]))
     }
 
     /// Any member, each as likely as another.
@@ -332,6 +335,7 @@ mod tests {
             }
             prop_assert!(set.iter().eq(model.iter().copied()));
             prop_assert!(set.iter().rev().eq(model.iter().rev().copied()));
+            prop_assert_eq!(set.get(usize::MAX), None);
             prop_assert!((0..=model.len()).map(|i| set.get(i)).eq(
                 model.iter().copied().map(Some).chain([None])));
         }

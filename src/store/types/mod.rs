@@ -7,4 +7,5 @@ pub mod intset;
 pub mod list;
 mod member;
 pub mod pack;
+pub mod set;
 pub mod zset;

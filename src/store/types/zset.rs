@@ -26,21 +26,22 @@ use super::pack::{Element, Pack};
 use crate::store::hash::hash;
 use crate::store::table::Table;
 use crate::text::number::{format_f64, parse_f64};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use tree::{Entry, ScoreTree};
 
-/// When a sorted set stops being a pack.
-#[derive(Clone, Copy, Debug)]
+/// How large a sorted set may get as a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZSetLimits {
-    /// The most members of a pack (`zset-max-listpack-entries`).
-    pub pack_entries: usize,
-    /// The longest member of a pack, in bytes (`zset-max-listpack-value`).
-    pub pack_value_bytes: usize,
+    /// `zset-max-listpack-entries`: members.
+    pub max_listpack_entries: usize,
+    /// `zset-max-listpack-value`: bytes of the longest member.
+    pub max_listpack_value: usize,
 }
 
 impl Default for ZSetLimits {
     fn default() -> Self {
-        ZSetLimits { pack_entries: 128, pack_value_bytes: 64 }
+        ZSetLimits { max_listpack_entries: 128, max_listpack_value: 64 }
     }
 }
 
@@ -149,29 +150,27 @@ impl ZSet {
         ZSet { form: Form::Small(Pack::new()) }
     }
 
-    /// An empty set about to receive `members` members, the longest of `longest` bytes: in the large form at
-    /// once if it would come to that.
-    pub fn with_hint(members: usize, longest: usize, limits: &ZSetLimits) -> Self {
-        let mut set = ZSet::new();
-        if members > limits.pack_entries || longest > limits.pack_value_bytes {
-            set.enlarge();
+    /// Turns large at once if `count` members, about to be added, the longest of `longest` bytes, will not fit a
+    /// pack. Commands say so for new sets only.
+    pub fn expect_members(&mut self, count: usize, longest: usize, limits: ZSetLimits) {
+        if count > limits.max_listpack_entries || longest > limits.max_listpack_value {
+            self.enlarge();
         }
-        set
     }
 
-    /// The set a foreign pack holds; `None` unless it is member, score, member, score ... in order, without
-    /// duplicates and with every score a number.
-    pub fn from_pack(pack: Pack, limits: &ZSetLimits) -> Option<Self> {
-        if pack.len() % 2 != 0 {
+    /// The set that a pack of members and scores in turn stands for, as it came out of a dump; `None` if it is
+    /// empty, out of order, names a member twice or has a score that is no number.
+    pub fn from_pack(pack: Pack, limits: ZSetLimits) -> Option<Self> {
+        if pack.is_empty() || pack.len() % 2 == 1 {
             return None;
         }
-        let mut seen = Table::new();
+        let mut seen = HashSet::with_capacity(pack.len() / 2);
         let mut elements = pack.iter();
         let mut last: Option<(f64, Vec<u8>)> = None;
         while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
             let (member, score) = (member.to_vec(), element_score(score)?);
             let ascends = last.is_none_or(|(low, below)| low < score || (low == score && below < member));
-            if !ascends || seen.insert(member.clone().into_boxed_slice()).is_some() {
+            if !ascends || !seen.insert(member.clone()) {
                 return None;
             }
             last = Some((score, member));
@@ -228,7 +227,7 @@ impl ZSet {
     // One member.
 
     /// Gives `member` a score, within `options`.
-    pub fn add(&mut self, member: &[u8], score: f64, options: AddOptions, limits: &ZSetLimits) -> Added {
+    pub fn add(&mut self, member: &[u8], score: f64, options: AddOptions, limits: ZSetLimits) -> Added {
         if score.is_nan() {
             return Added::NotANumber;
         }
@@ -247,8 +246,8 @@ impl ZSet {
         if options.touch == Touch::Present {
             return Added::Refused;
         }
-        let fits = small.len() / 2 < limits.pack_entries
-            && member.len() <= limits.pack_value_bytes
+        let fits = small.len() / 2 < limits.max_listpack_entries
+            && member.len() <= limits.max_listpack_value
             && small.fits(member.len());
         if fits {
             insert(small, member, score);
@@ -427,8 +426,30 @@ impl ZSet {
         if self.is_empty() { None } else { self.get(rng.usize(..self.len())) }
     }
 
-    /// Passes `count` different members (all, if there are fewer) to `visit`, each choice as likely as
-    /// another, in the order of the set.
+    /// Visits `count` random members, the same one possibly more than once; none if the set is empty.
+    pub fn random_many(
+        &self,
+        count: usize,
+        rng: &mut fastrand::Rng,
+        mut visit: impl FnMut(Element<'_>, f64),
+    ) {
+        if self.is_empty() {
+            return;
+        }
+        // A pack has to be walked for each rank; many draws do it once.
+        let all: Vec<_> = match &self.form {
+            Form::Small(_) if count > 1 => self.iter().collect(),
+            _ => Vec::new(),
+        };
+        for _ in 0..count {
+            let rank = rng.usize(..self.len());
+            if let Some((member, score)) = all.get(rank).copied().or_else(|| self.get(rank)) {
+                visit(member, score);
+            }
+        }
+    }
+
+    /// Visits `count` different random members, or all if there are fewer, in the order of the set.
     pub fn sample(&self, count: usize, rng: &mut fastrand::Rng, mut visit: impl FnMut(Element<'_>, f64)) {
         let len = self.len();
         let mut needed = count.min(len);
@@ -449,8 +470,8 @@ impl ZSet {
         }
     }
 
-    /// Visits at least `count` members from `cursor` on and returns the cursor to go on from, 0 at the end. Begin
-    /// with 0. Whoever is a member all the while is visited; small sets are visited whole.
+    /// Visits at least `count` members (all of a small set) from `cursor` on; returns the cursor to go on from, 0
+    /// at the end. A member that stays during a whole walk is visited exactly once.
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(Element<'_>, f64)) -> u64 {
         match &self.form {
             Form::Small(_) => {
@@ -466,7 +487,7 @@ impl ZSet {
     // Forms.
 
     /// Becomes small if the limits allow, which nothing else does: for results just computed.
-    pub fn compact(&mut self, limits: &ZSetLimits) {
+    pub fn compact(&mut self, limits: ZSetLimits) {
         let Form::Large(_) = &self.form else { return };
         if !self.fits_pack(limits) {
             return;
@@ -474,15 +495,14 @@ impl ZSet {
         let mut pack = Pack::new();
         let mut text = Vec::new();
         for (member, score) in self.iter() {
-            pack.push_back(member);
-            pack.push_back(score_element(score, &mut text));
+            pack.push_back_pair(member, score_element(score, &mut text));
         }
         self.form = Form::Small(pack);
     }
 
-    fn fits_pack(&self, limits: &ZSetLimits) -> bool {
-        self.len() <= limits.pack_entries
-            && self.iter().all(|(member, _)| member.text_len() <= limits.pack_value_bytes)
+    fn fits_pack(&self, limits: ZSetLimits) -> bool {
+        self.len() <= limits.max_listpack_entries
+            && self.iter().all(|(member, _)| member.text_len() <= limits.max_listpack_value)
     }
 
     /// Becomes large.
@@ -641,7 +661,7 @@ fn settle(old: f64, score: f64, options: AddOptions) -> Added {
 
 /// `count` different numbers below `len`, ascending; each choice as likely as another (Floyd's way).
 fn choose(count: usize, len: usize, rng: &mut fastrand::Rng) -> Vec<usize> {
-    let mut chosen = std::collections::BTreeSet::new();
+    let mut chosen = BTreeSet::new();
     for top in len - count..len {
         if !chosen.insert(rng.usize(..=top)) {
             chosen.insert(top);
@@ -693,8 +713,7 @@ fn insert(pack: &mut Pack, member: &[u8], score: f64) {
             pack.insert_after(at, element);
         }
         None => {
-            pack.push_back(member);
-            pack.push_back(element);
+            pack.push_back_pair(member, element);
         }
     }
 }

@@ -2,12 +2,12 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-const LIMITS: ZSetLimits = ZSetLimits { pack_entries: 128, pack_value_bytes: 64 };
+const LIMITS: ZSetLimits = ZSetLimits { max_listpack_entries: 128, max_listpack_value: 64 };
 
 fn of(members: &[(&str, f64)]) -> ZSet {
     let mut set = ZSet::new();
     for (member, score) in members {
-        set.add(member.as_bytes(), *score, AddOptions::default(), &LIMITS);
+        set.add(member.as_bytes(), *score, AddOptions::default(), LIMITS);
     }
     set
 }
@@ -46,32 +46,34 @@ fn packs_are_those_of_redis() {
 fn encodings_follow_the_limits() {
     let mut set = ZSet::new();
     for n in 0..128 {
-        set.add(n.to_string().as_bytes(), 0.0, AddOptions::default(), &LIMITS);
+        set.add(n.to_string().as_bytes(), 0.0, AddOptions::default(), LIMITS);
     }
-    set.add(b"0", 1.0, AddOptions::default(), &LIMITS);
+    set.add(b"0", 1.0, AddOptions::default(), LIMITS);
     assert_eq!((set.encoding(), set.len()), ("listpack", 128));
     assert_eq!(
-        set.add(b"new", 1.0, AddOptions { touch: Touch::Present, ..AddOptions::default() }, &LIMITS),
+        set.add(b"new", 1.0, AddOptions { touch: Touch::Present, ..AddOptions::default() }, LIMITS),
         Added::Refused
     );
     assert_eq!(set.encoding(), "listpack");
-    set.add(b"new", 1.0, AddOptions::default(), &LIMITS);
+    set.add(b"new", 1.0, AddOptions::default(), LIMITS);
     assert_eq!((set.encoding(), set.len()), ("skiplist", 129));
     set.remove_ranks(0..100);
     assert_eq!((set.encoding(), set.len()), ("skiplist", 29));
-    set.compact(&LIMITS);
+    set.compact(LIMITS);
     assert_eq!((set.encoding(), set.len()), ("listpack", 29));
 
     for (len, encoding) in [(64, "listpack"), (65, "skiplist")] {
         let mut set = of(&[("1", 1.0)]);
-        set.add(&vec![b'x'; len], 2.0, AddOptions::default(), &LIMITS);
+        set.add(&vec![b'x'; len], 2.0, AddOptions::default(), LIMITS);
         assert_eq!(set.encoding(), encoding);
         assert_eq!(set.rank(&vec![b'x'; len], false), Some((1, 2.0)));
-        set.compact(&LIMITS);
+        set.compact(LIMITS);
         assert_eq!(set.encoding(), encoding);
     }
     for (members, longest, encoding) in [(128, 64, "listpack"), (129, 1, "skiplist"), (1, 65, "skiplist")] {
-        assert_eq!(ZSet::with_hint(members, longest, &LIMITS).encoding(), encoding);
+        let mut set = ZSet::new();
+        set.expect_members(members, longest, LIMITS);
+        assert_eq!(set.encoding(), encoding);
     }
 }
 
@@ -105,7 +107,7 @@ fn options_of_add() {
             ("m", f64::NAN, AddOptions::default(), Added::NotANumber),
             ("inf", f64::NEG_INFINITY, AddOptions::default(), Added::Changed(f64::NEG_INFINITY)),
         ] {
-            assert_eq!(set.add(member.as_bytes(), score, options, &LIMITS), expected, "{member} {score}");
+            assert_eq!(set.add(member.as_bytes(), score, options, LIMITS), expected, "{member} {score}");
         }
         assert_eq!(names(set.iter()), "inf new m n other");
         assert_eq!(Added::Same(1.0).score(), Some(1.0));
@@ -116,8 +118,8 @@ fn options_of_add() {
 #[test]
 fn minus_zero_equals_zero() {
     for mut set in both(&[("b", 0.0), ("a", 0.0)]) {
-        assert_eq!(set.add(b"b", -0.0, AddOptions::default(), &LIMITS), Added::Same(0.0));
-        set.add(b"c", -0.0, AddOptions::default(), &LIMITS);
+        assert_eq!(set.add(b"b", -0.0, AddOptions::default(), LIMITS), Added::Same(0.0));
+        set.add(b"c", -0.0, AddOptions::default(), LIMITS);
         assert_eq!(names(set.iter()), "a b c");
         let zero = ScoreRange::parse(b"0", b"0").expect("numbers");
         assert_eq!(set.score_ranks(&zero), 0..3);
@@ -203,11 +205,12 @@ fn popping_and_removing() {
 fn foreign_packs_are_checked() {
     let pack = |texts: &[&str]| Pack::of(texts.iter().map(|text| text.as_bytes()));
     let good = pack(&["b", "-inf", "c", "1", "a", "1.5", "d", "1.5"]);
-    assert_eq!(names(ZSet::from_pack(good.clone(), &LIMITS).expect("in order").iter()), "b c a d");
-    let tight = ZSetLimits { pack_entries: 3, ..LIMITS };
-    assert_eq!(ZSet::from_pack(good, &tight).expect("in order").encoding(), "skiplist");
+    assert_eq!(names(ZSet::from_pack(good.clone(), LIMITS).expect("in order").iter()), "b c a d");
+    let tight = ZSetLimits { max_listpack_entries: 3, ..LIMITS };
+    assert_eq!(ZSet::from_pack(good, tight).expect("in order").encoding(), "skiplist");
     for (texts, flaw) in [
-        (&["a"][..], "odd"),
+        (&[][..], "empty"),
+        (&["a"], "odd"),
         (&["a", "x"], "not a score"),
         (&["a", "nan"], "not a number"),
         (&["a", "2", "b", "1"], "descending"),
@@ -215,7 +218,7 @@ fn foreign_packs_are_checked() {
         (&["a", "1", "a", "1"], "twice the same"),
         (&["a", "1", "a", "2"], "twice the same member"),
     ] {
-        assert!(ZSet::from_pack(pack(texts), &LIMITS).is_none(), "{flaw}");
+        assert!(ZSet::from_pack(pack(texts), LIMITS).is_none(), "{flaw}");
     }
 }
 
@@ -226,12 +229,16 @@ fn draws_are_fair() {
     let mut rng = fastrand::Rng::with_seed(11);
     for set in both(&members) {
         // 2 of 40 takes the sparse way in the large form, 30 the dense one.
-        for (count, rounds) in [(0, 40_000), (2, 20_000), (30, 2_000)] {
+        for (count, rounds) in [(0, 40_000), (1, 40_000), (2, 20_000), (30, 2_000)] {
             let mut drawn = [0u32; 40];
             for _ in 0..rounds {
                 let mut visited = 0;
                 match count {
                     0 => drawn[set.random(&mut rng).expect("not empty").1 as usize] += 1,
+                    1 => set.random_many(1, &mut rng, |_, score| {
+                        visited += 1;
+                        drawn[score as usize] += 1;
+                    }),
                     _ => set.sample(count, &mut rng, |_, score| {
                         visited += 1;
                         drawn[score as usize] += 1;
@@ -243,6 +250,9 @@ fn draws_are_fair() {
             let tolerance = 6 * expected.isqrt();
             assert!(drawn.iter().all(|n| n.abs_diff(expected) < tolerance), "{count}: {drawn:?}");
         }
+        let mut drawn = [0u32; 40];
+        set.random_many(40_000, &mut rng, |_, score| drawn[score as usize] += 1);
+        assert!(drawn.iter().all(|n| n.abs_diff(1_000) < 200), "{drawn:?}");
         let mut all = Vec::new();
         set.sample(99, &mut rng, |member, score| all.push((member.to_vec(), score)));
         assert_eq!(all, pairs(set.iter()));
@@ -271,11 +281,12 @@ fn a_walk_meets_everyone() {
 
 #[test]
 fn memory_is_accounted_for() {
-    let mut set = ZSet::with_hint(1000, 1, &LIMITS);
+    let mut set = ZSet::new();
+    set.expect_members(1_000, 1, LIMITS);
     let empty = set.allocated_bytes();
     for n in 0..1_000u32 {
-        set.add(format!("member:{n}").as_bytes(), f64::from(n), AddOptions::default(), &LIMITS);
-        set.add(b"member:0", f64::from(n), AddOptions::default(), &LIMITS);
+        set.add(format!("member:{n}").as_bytes(), f64::from(n), AddOptions::default(), LIMITS);
+        set.add(b"member:0", f64::from(n), AddOptions::default(), LIMITS);
     }
     let per_member = (set.allocated_bytes() - empty) / 1_000;
     assert!((40..80).contains(&per_member), "{per_member}");
@@ -356,7 +367,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn walk(set: &mut ZSet, steps: Vec<Step>, limits: &ZSetLimits) {
+fn walk(set: &mut ZSet, steps: Vec<Step>, limits: ZSetLimits) {
     let mut model = Model::default();
     for step in steps {
         match step {
@@ -416,7 +427,8 @@ fn walk(set: &mut ZSet, steps: Vec<Step>, limits: &ZSetLimits) {
         assert_eq!(set.score(member), Some(*score));
     }
     if let Some(pack) = set.as_pack() {
-        assert!(Pack::validate(pack.as_bytes()) && ZSet::from_pack(pack.clone(), limits).is_some());
+        assert!(Pack::validate(pack.as_bytes()));
+        assert_eq!(ZSet::from_pack(pack.clone(), limits).is_some(), !set.is_empty());
     }
 }
 
@@ -426,9 +438,9 @@ proptest! {
     #[test]
     fn behaves_as_a_sorted_map(
         steps in prop::collection::vec(step(), 0..if cfg!(miri) { 60 } else { 400 }),
-        pack_entries in prop::sample::select(vec![0usize, 10, 128, 1000]),
+        max_listpack_entries in prop::sample::select(vec![0usize, 10, 128, 1000]),
     ) {
-        walk(&mut ZSet::new(), steps, &ZSetLimits { pack_entries, ..LIMITS });
+        walk(&mut ZSet::new(), steps, ZSetLimits { max_listpack_entries, ..LIMITS });
     }
 
     #[test]
@@ -437,12 +449,12 @@ proptest! {
         range in score_range(),
         (offset, count) in (0..20usize, 0..20usize),
         reverse: bool,
-        pack_entries in prop::sample::select(vec![0usize, 1000]),
+        max_listpack_entries in prop::sample::select(vec![0usize, 1000]),
     ) {
-        let limits = ZSetLimits { pack_entries, pack_value_bytes: 100 };
+        let limits = ZSetLimits { max_listpack_entries, max_listpack_value: 100 };
         let (mut set, mut model) = (ZSet::new(), Model::default());
         for (member, score) in members {
-            set.add(&member, score, AddOptions::default(), &limits);
+            set.add(&member, score, AddOptions::default(), limits);
             model.0.insert(member, score);
         }
         let mut expected: Vec<_> = model.order().into_iter().filter(|(_, score)| range.contains(*score)).collect();
@@ -463,12 +475,12 @@ proptest! {
         max in member(),
         kinds in (0..4u8, 0..4u8),
         reverse: bool,
-        pack_entries in prop::sample::select(vec![0usize, 1000]),
+        max_listpack_entries in prop::sample::select(vec![0usize, 1000]),
     ) {
-        let limits = ZSetLimits { pack_entries, pack_value_bytes: 100 };
+        let limits = ZSetLimits { max_listpack_entries, max_listpack_value: 100 };
         let mut set = ZSet::new();
         for member in &members {
-            set.add(member, 3.0, AddOptions::default(), &limits);
+            set.add(member, 3.0, AddOptions::default(), limits);
         }
         let bound = |kind, member| match kind {
             0 => LexBound::Lowest,
@@ -498,7 +510,7 @@ fn a_large_set_under_random_work() {
         match rng.u8(..10) {
             0 | 1 => assert_eq!(set.remove(&member), model.0.remove(&member)),
             _ => {
-                set.add(&member, score, AddOptions::default(), &LIMITS);
+                set.add(&member, score, AddOptions::default(), LIMITS);
                 model.0.insert(member, score);
             }
         }

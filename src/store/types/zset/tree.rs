@@ -553,7 +553,7 @@ mod tests {
             let mut fixture = Fixture::new();
             for round in 0..MANY * 2 {
                 // Grow, then shrink, and again.
-                if rng.u64(..10) < if round / (MANY / 4) % 2 == 0 { 8 } else { 3 } {
+                if rng.u64(..10) < [8, 3][(round / (MANY / 4) % 2) as usize] {
                     (0..widest.min(200)).for_each(|_| fixture.insert(rng.u64(..MANY * 4)));
                 } else {
                     let start = rng.usize(..=fixture.tree.len());
