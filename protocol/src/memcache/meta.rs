@@ -3,7 +3,7 @@
 //! Every command knows all flags and passes over those that mean nothing to it. Answers give flags in the order of the request,
 //! and some flags change what those behind them see (`t` before or after `T`), so the order is kept.
 //!
-//! Invariant: a value of [`Meta`] is only read where its letter was given, and a letter is given at most once.
+//! Invariant: of the flags in a [`Meta`] none is unknown, repeated or without the token it needs.
 
 use super::fault::Fault;
 use super::key::{MAX_KEY, WireKey};
@@ -19,24 +19,14 @@ const MAX_SET_FLAGS: usize = MAX_FLAGS - 1;
 /// Longest opaque, in bytes, its letter included.
 pub const MAX_OPAQUE: usize = 32;
 
-/// Key and flags of a meta command.
+/// Key and flags of a meta command. The values of flags are read from the line when they are asked for: few of them ever are,
+/// and requests stay small enough to be handed around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta<'a> {
     key: WireKey<'a>,
+    flags: Tokens<'a>,
     /// A bit for each letter given, `A` the lowest.
     given: u64,
-    letters: [u8; MAX_FLAGS],
-    count: u8,
-    mode: u8,
-    client_flags: u32,
-    opaque: &'a [u8],
-    exptime: i64,
-    vivify: i64,
-    recache: i64,
-    cas: u64,
-    new_cas: u64,
-    initial: u64,
-    delta: u64,
 }
 
 impl<'a> Meta<'a> {
@@ -55,8 +45,8 @@ impl<'a> Meta<'a> {
 
     /// The letters of all flags, in the order of the request.
     #[inline]
-    pub fn letters(&self) -> &[u8] {
-        &self.letters[..usize::from(self.count)]
+    pub fn letters(&self) -> impl Iterator<Item = u8> + use<'a> {
+        self.flags.map(|flag| flag[0])
     }
 
     /// `q`: say nothing when all is as expected. Errors are said all the same.
@@ -68,80 +58,83 @@ impl<'a> Meta<'a> {
     /// `O`: to be sent back as it stands, its letter included.
     #[inline]
     pub fn opaque(&self) -> Option<&'a [u8]> {
-        self.has(b'O').then_some(self.opaque)
+        self.flag(b'O')
     }
 
     /// `T`: the item is to expire then.
     #[inline]
     pub fn exptime(&self) -> Option<i64> {
-        self.has(b'T').then_some(self.exptime)
+        self.token(b'T').and_then(parse_i64)
     }
 
     /// `N`: if there is no such item make one, to expire then.
     #[inline]
     pub fn vivify(&self) -> Option<i64> {
-        self.has(b'N').then_some(self.vivify)
+        self.token(b'N').and_then(parse_i64)
     }
 
     /// `R`: if the item expires before then, one client is to be told to renew it.
     #[inline]
     pub fn recache(&self) -> Option<i64> {
-        self.has(b'R').then_some(self.recache)
+        self.token(b'R').and_then(parse_i64)
     }
 
     /// `F`: what clients get back with the value; 0 unless given.
     #[inline]
     pub fn client_flags(&self) -> u32 {
-        self.client_flags
+        self.token(b'F').and_then(parse_u32).unwrap_or(0)
     }
 
     /// `C`: the version the item must have now.
     #[inline]
     pub fn cas(&self) -> Option<u64> {
-        self.has(b'C').then_some(self.cas)
+        self.token(b'C').and_then(parse_u64)
     }
 
     /// `E`: the version the item is to have if it is changed.
     #[inline]
     pub fn new_cas(&self) -> Option<u64> {
-        self.has(b'E').then_some(self.new_cas)
+        self.token(b'E').and_then(parse_u64)
     }
 
     /// `J`: the number to begin with where `N` makes the item; 0 unless given.
     #[inline]
     pub fn initial(&self) -> u64 {
-        self.initial
+        self.token(b'J').and_then(parse_u64).unwrap_or(0)
     }
 
     /// `D`: by how much to count; 1 unless given.
     #[inline]
     pub fn delta(&self) -> u64 {
-        self.delta
+        self.token(b'D').and_then(parse_u64).unwrap_or(1)
     }
 
-    /// Reads the flags behind the key. All are looked at before any is refused for its token, and the last one refused decides
-    /// what is said; a letter that is unknown or repeated ends it at once.
+    /// `M`: the mode; 0 unless given.
+    #[inline]
+    fn mode(&self) -> u8 {
+        self.token(b'M').map_or(0, |token| token[0])
+    }
+
+    /// A flag as it stands in the line.
+    #[inline]
+    fn flag(&self, letter: u8) -> Option<&'a [u8]> {
+        let mut flags = self.flags;
+        if self.has(letter) { flags.find(|flag| flag[0] == letter) } else { None }
+    }
+
+    #[inline]
+    fn token(&self, letter: u8) -> Option<&'a [u8]> {
+        self.flag(letter).map(|flag| &flag[1..])
+    }
+
+    /// Checks the flags behind the key. All are looked at before any is refused for its token, and the last one refused
+    /// decides what is said; a letter that is unknown or repeated ends it at once.
     #[inline]
     fn parse(key: &'a [u8], flags: Tokens<'a>) -> Result<Self, Fault> {
-        let mut meta = Meta {
-            key: WireKey::plain(key),
-            given: 0,
-            letters: [0; MAX_FLAGS],
-            count: 0,
-            mode: 0,
-            client_flags: 0,
-            opaque: b"",
-            exptime: 0,
-            vivify: 0,
-            recache: 0,
-            cas: 0,
-            new_cas: 0,
-            initial: 0,
-            delta: 1,
-        };
+        let mut meta = Meta { key: WireKey::plain(key), flags, given: 0 };
         let mut verdict = Ok(());
         for flag in flags {
-            let (letter, token) = (flag[0], &flag[1..]);
+            let letter = flag[0];
             if letter >= 127 || meta.has(letter) {
                 return Err(Fault::DuplicateFlag);
             }
@@ -149,9 +142,12 @@ impl<'a> Meta<'a> {
                 return Err(Fault::InvalidFlag);
             }
             meta.given |= 1 << (letter - b'A');
-            meta.letters[usize::from(meta.count)] = letter;
-            meta.count += 1;
-            if let Err(fault) = meta.take(letter, token, flag) {
+            if letter == b'b' {
+                match WireKey::encoded(key) {
+                    Some(key) => meta.key = key,
+                    None => verdict = Err(Fault::BadKeyEncoding),
+                }
+            } else if let Err(fault) = check(flag) {
                 // A bad `F` has no words of its own.
                 let said_before = verdict.is_err() && fault == Fault::BadFormat;
                 verdict = if said_before { verdict } else { Err(fault) };
@@ -159,30 +155,23 @@ impl<'a> Meta<'a> {
         }
         verdict.map(|()| meta)
     }
+}
 
-    /// Takes the token of a flag, where it has one.
-    #[inline]
-    fn take(&mut self, letter: u8, token: &[u8], flag: &'a [u8]) -> Result<(), Fault> {
-        match letter {
-            b'b' => self.key = WireKey::encoded(self.key.token()).ok_or(Fault::BadKeyEncoding)?,
-            b'O' if flag.len() > MAX_OPAQUE => return Err(Fault::OpaqueTooLong),
-            b'O' => self.opaque = flag,
-            b'T' => self.exptime = parse_i64(token).ok_or(Fault::BadToken)?,
-            b'N' => self.vivify = parse_i64(token).ok_or(Fault::BadToken)?,
-            b'R' => self.recache = parse_i64(token).ok_or(Fault::BadToken)?,
-            b'C' => self.cas = parse_u64(token).ok_or(Fault::BadToken)?,
-            b'E' => self.new_cas = parse_u64(token).ok_or(Fault::BadToken)?,
-            b'F' => self.client_flags = parse_u32(token).ok_or(Fault::BadFormat)?,
-            b'J' => self.initial = parse_u64(token).ok_or(Fault::InvalidInitial)?,
-            b'D' => self.delta = parse_u64(token).ok_or(Fault::InvalidMetaDelta)?,
-            b'M' => match token {
-                &[mode] => self.mode = mode,
-                _ => return Err(Fault::ModeLength),
-            },
-            _ => {}
-        }
-        Ok(())
-    }
+/// Whether a flag has the token it needs.
+#[inline]
+fn check(flag: &[u8]) -> Result<(), Fault> {
+    let token = &flag[1..];
+    let (is_right, fault) = match flag[0] {
+        b'O' => (flag.len() <= MAX_OPAQUE, Fault::OpaqueTooLong),
+        b'T' | b'N' | b'R' => (parse_i64(token).is_some(), Fault::BadToken),
+        b'C' | b'E' => (parse_u64(token).is_some(), Fault::BadToken),
+        b'F' => (parse_u32(token).is_some(), Fault::BadFormat),
+        b'J' => (parse_u64(token).is_some(), Fault::InvalidInitial),
+        b'D' => (parse_u64(token).is_some(), Fault::InvalidMetaDelta),
+        b'M' => (token.len() == 1, Fault::ModeLength),
+        _ => return Ok(()),
+    };
+    if is_right { Ok(()) } else { Err(fault) }
 }
 
 /// Whether there is such a flag. `P` and `L` are for proxies on the way and mean nothing here.
@@ -223,7 +212,7 @@ pub(super) fn arith(tokens: Tokens<'_>) -> Line<'_> {
         Ok(meta) => meta,
         Err(fault) => return Line::refused(fault),
     };
-    match meta.mode {
+    match meta.mode() {
         0 | b'I' | b'+' => Line::Request(Request::MetaArith { meta, decr: false }),
         b'D' | b'-' => Line::Request(Request::MetaArith { meta, decr: true }),
         _ => Line::refused(Fault::InvalidArithMode),
@@ -278,7 +267,7 @@ pub(super) fn set(mut tokens: Tokens<'_>) -> Line<'_> {
         Ok(meta) => meta,
         Err(fault) => return refused(fault),
     };
-    let verb = match meta.mode {
+    let verb = match meta.mode() {
         0 | b'S' => Verb::Set,
         b'E' => Verb::Add,
         b'A' => Verb::Append,

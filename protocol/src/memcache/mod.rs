@@ -1,4 +1,4 @@
-//! The memcached text protocol, classic and meta: requests in ([`RequestParser`], [`Request`]), replies out ([`write`]).
+//! The memcached text protocol, classic and meta: requests in ([`RequestParser`], [`Request`]), replies out ([`mod@write`]).
 //!
 //! Requests borrow from the read buffer of their connection and nothing is allocated for them. Which bytes are a request, what
 //! is wrong with them and how far to skip is decided here; what a request does is not. Sockets, clocks, configuration and the
@@ -18,6 +18,7 @@ mod meta;
 mod parse;
 mod text;
 mod token;
+pub mod write;
 
 pub use fault::Fault;
 pub use key::{KeyScratch, MAX_KEY, WireKey};

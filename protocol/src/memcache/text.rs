@@ -342,7 +342,7 @@ pub(super) fn is_noreply(token: &[u8]) -> bool {
 /// `get <key>+`
 #[inline]
 fn get(keys: Tokens<'_>, with_cas: bool) -> Line<'_> {
-    if keys.clone().next().is_none() {
+    if keys.is_empty() {
         return Line::refused(Fault::Unknown);
     }
     if !keys_fit(keys) {

@@ -124,7 +124,7 @@ fn list(tokens: Tokens<'_>) -> String {
 /// Key, letters in order, and the values of those that have one.
 fn show_meta(meta: &Meta<'_>) -> String {
     let mut shown = meta.key().decode(&mut KeyScratch::default()).escape_ascii().to_string();
-    for &letter in meta.letters() {
+    for letter in meta.letters() {
         assert!(meta.has(letter));
         shown.push(' ');
         shown.push(char::from(letter));
@@ -549,7 +549,7 @@ fn too_many_meta_flags() {
     for (line, letters) in [(format!("mg n {most}\r\n"), 17), (format!("ms n 1 {most_of_ms}\r\nx\r\n"), 16)] {
         match RequestParser::new().parse(line.as_bytes(), &SMALL) {
             Ok(Some((Request::MetaGet(meta) | Request::MetaSet { meta, .. }, _))) => {
-                assert_eq!(meta.letters().len(), letters);
+                assert_eq!(meta.letters().count(), letters);
             }
             other => panic!("{other:?}"),
         }
