@@ -268,10 +268,9 @@ impl Config {
         let mut texts = self.texts.write();
         let ids = self.permitted(pairs, caller, &texts)?;
         let mut values = Vec::with_capacity(pairs.len());
-        for (&id, &(_, given)) in ids.iter().zip(pairs) {
-            let value =
-                parse_given(id, given, &texts[id.place()]).map_err(|reason| refused(id.name(), reason))?;
-            values.push(value);
+        for (&id, &(name, given)) in ids.iter().zip(pairs) {
+            let value = parse_given(id, given, &texts[id.place()]);
+            values.push(value.map_err(|reason| refused(id.row().called(name), reason))?);
         }
         let mut before = Vec::new();
         for (&id, value) in ids.iter().zip(values) {

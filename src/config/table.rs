@@ -223,6 +223,11 @@ impl std::fmt::Debug for Id {
 }
 
 impl Row {
+    /// The one of its names that this is, in lower case.
+    pub(super) fn called(&self, name: &[u8]) -> &'static str {
+        if self.alias.as_bytes().eq_ignore_ascii_case(name) { self.alias } else { self.name }
+    }
+
     /// Whether it has a second name.
     pub fn has_alias(&self) -> bool {
         !self.alias.is_empty()
@@ -350,3 +355,6 @@ const OR_NEVER: Kind = Kind::Int { min: -1, max: i64::MAX };
 const PORT: Kind = Kind::Int { min: 0, max: 65535 };
 const BYTES: Kind = Kind::Memory { min: 0, max: i64::MAX };
 const TEXT: Kind = Kind::Text(value::any_text);
+
+#[cfg(test)]
+mod tests;
