@@ -5,18 +5,18 @@
 
 use super::client::{Client, Multi, Replies};
 use super::error::{self, CmdError};
-use super::keys::{Event, Keys, Located};
+use super::keys::{Keys, Located};
 use super::spec::{Begin, Find};
 use super::table::{self, Row};
 use super::{Command, Cx, flag};
-use crate::config::{id, notify};
+use crate::config::notify;
 use crate::state::State;
 use crate::state::evict;
 use crate::state::keyspace::Held;
 use crate::state::partition::PARTITIONS;
 use crate::state::stats::WorkerStats;
 use crate::store::table::Keyed;
-use shoal_protocol::resp::{Args, Output};
+use shoal_protocol::resp::{Args, Output, Proto};
 use smallvec::SmallVec;
 use std::time::Instant;
 
@@ -136,6 +136,12 @@ fn guard(site: &mut Site, row: &Row, _args: Args) -> Result<(), CmdError> {
     if site.client.multi.is_some() && flags.has(flag::NO_MULTI) {
         return Err(CmdError::new("ERR Command not allowed inside a transaction"));
     }
+    if !site.client.subscriptions.is_empty()
+        && site.out.proto == Proto::Resp2
+        && !super::pubsub::allowed_while_subscribed(row.command)
+    {
+        return Err(super::pubsub::not_while_subscribed(row.command));
+    }
     if flags.has(flag::DENYOOM) && evict::is_over(site.state) && !make_room(site) {
         return Err(error::OOM);
     }
@@ -145,16 +151,11 @@ fn guard(site: &mut Site, row: &Row, _args: Args) -> Result<(), CmdError> {
 /// Evicts entries until memory is under its limit; false if that cannot be done.
 #[cold]
 fn make_room(site: &mut Site) -> bool {
-    let mut events = Vec::new();
-    let (stats, classes) = (site.stats, site.state.config.int(id::NOTIFY_KEYSPACE_EVENTS));
-    let made = evict::make_room(site.state, site.clock.unix_ms, |db, entry| {
+    let (state, stats) = (site.state, site.stats);
+    evict::make_room(state, site.clock.unix_ms, |db, entry| {
         stats.evicted.add(1);
-        if classes & notify::EVICTED != 0 {
-            events.push(Event { class: notify::EVICTED, name: "evicted", db, key: entry.key().into() });
-        }
-    });
-    finish(site, events);
-    made
+        state.notify(notify::EVICTED, "evicted", db, entry.key());
+    })
 }
 
 /// Answers a request that is not run, and remembers it against a transaction being queued.
@@ -202,8 +203,7 @@ fn single(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     };
     let mut keys = Keys::new(site.state, site.stats, held, first, site.client.db, site.clock.unix_ms);
     keys.no_touch = site.client.no_touch;
-    let keys = run(site, row, args, keys);
-    finish(site, keys.leave());
+    run(site, row, args, keys);
     Flow::Next
 }
 
@@ -225,11 +225,6 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Key
     counts.calls.add(1);
     counts.nanos.add(site.clock.lap());
     keys
-}
-
-/// What is owed to others once the partitions are left.
-fn finish(_site: &mut Site, events: Vec<Event>) {
-    if events.is_empty() {}
 }
 
 /// EXEC: all queued commands under the locks of all their keys.
@@ -284,7 +279,7 @@ fn exec(site: &mut Site, row: &'static Row) -> Flow {
     }
     let counts = &site.stats.commands[row.id];
     counts.calls.add(1);
-    finish(site, keys.leave());
+    drop(keys);
     super::transaction::end_watches(site.state, watching);
     Flow::Next
 }

@@ -5,9 +5,11 @@
 
 use crate::command::table::Row;
 use crate::state::clients::ClientShared;
+use crate::state::pubsub::Kind;
+use hashbrown::HashSet;
 use shoal_protocol::resp::OwnedArgs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A transaction being queued.
 #[derive(Default)]
@@ -41,6 +43,61 @@ pub enum Replies {
     Skip,
 }
 
+/// What a connection listens to.
+#[derive(Default)]
+pub struct Subscriptions {
+    channels: HashSet<Box<[u8]>>,
+    patterns: HashSet<Box<[u8]>>,
+    shards: HashSet<Box<[u8]>>,
+}
+
+impl Subscriptions {
+    fn of(&mut self, kind: Kind) -> &mut HashSet<Box<[u8]>> {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Shard => &mut self.shards,
+        }
+    }
+
+    /// Adds a name; false if it is there already.
+    pub fn insert(&mut self, kind: Kind, name: &[u8]) -> bool {
+        self.of(kind).insert(name.into())
+    }
+
+    /// Removes a name; false if it is not there.
+    pub fn remove(&mut self, kind: Kind, name: &[u8]) -> bool {
+        self.of(kind).remove(name)
+    }
+
+    /// Removes all names of a kind.
+    pub fn take(&mut self, kind: Kind) -> Vec<Box<[u8]>> {
+        std::mem::take(self.of(kind)).into_iter().collect()
+    }
+
+    /// How many names of `kind` there are.
+    pub fn len(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Channel => self.channels.len(),
+            Kind::Pattern => self.patterns.len(),
+            Kind::Shard => self.shards.len(),
+        }
+    }
+
+    /// The count told in confirmations: channels and patterns are counted together.
+    pub fn counted_with(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Shard => self.shards.len(),
+            Kind::Channel | Kind::Pattern => self.channels.len() + self.patterns.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty() && self.patterns.is_empty() && self.shards.is_empty()
+    }
+}
+
 /// One connection.
 pub struct Client {
     /// What others see of it.
@@ -58,7 +115,7 @@ pub struct Client {
     /// Whether its reads leave the access clock alone.
     pub no_touch: bool,
     /// Channels, patterns and shard channels subscribed to.
-    pub subscriptions: usize,
+    pub subscriptions: Subscriptions,
     /// Close once the replies are sent.
     pub closing: bool,
 }
@@ -74,8 +131,16 @@ impl Client {
             watching: Watching::default(),
             replies: Replies::On,
             no_touch: false,
-            subscriptions: 0,
+            subscriptions: Subscriptions::default(),
             closing: false,
+        }
+    }
+
+    /// Tells others how many subscriptions there are.
+    pub fn note_subscriptions(&self) {
+        let counts = &self.shared.subscriptions;
+        for (kind, count) in [Kind::Channel, Kind::Pattern, Kind::Shard].into_iter().zip(counts) {
+            count.store(self.subscriptions.len(kind), Ordering::Relaxed);
         }
     }
 }

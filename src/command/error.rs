@@ -81,3 +81,11 @@ pub fn wrong_arity(command: &str) -> CmdError {
 pub fn bad_expire(command: &str) -> CmdError {
     CmdError::with(format!("ERR invalid expire time in '{command}' command"))
 }
+
+/// A subcommand was called with arguments it does not take.
+pub fn bad_subcommand(container: &str, name: &[u8]) -> CmdError {
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    CmdError::with(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+    ))
+}

@@ -1,14 +1,13 @@
 //! The keys a command may touch: the partitions entered for it, and the rules every access follows.
 //!
 //! The rules: an expired key is not there (and is removed by whoever would change it); a read counts as a hit or a miss and
-//! moves the access clock; whatever changes a key says so through [`Keys::modified`], which raises WATCH flags and collects
+//! moves the access clock; whatever changes a key says so through [`Keys::modified`], which raises WATCH flags and publishes
 //! keyspace events. Functions that take a key look in the current database of the connection.
 //!
 //! Invariant: every key asked for lies in a held partition, as routing by the command's row ensures; for scripts, which
 //! may name keys as they go, a missing partition is entered on the way.
 
 use super::error::{CmdError, WRONG_TYPE};
-use crate::config::id;
 use crate::state::State;
 use crate::state::access::AccessClock;
 use crate::state::keyspace::Held;
@@ -44,19 +43,6 @@ impl Located {
     }
 }
 
-/// Something that happened to a key, for keyspace notifications.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// A class of `crate::config::notify`.
-    pub class: i64,
-    /// The event's name.
-    pub name: &'static str,
-    /// The database.
-    pub db: usize,
-    /// The key.
-    pub key: Box<[u8]>,
-}
-
 /// The keys of one command, transaction or script.
 pub struct Keys<'a> {
     /// The database they are looked for in.
@@ -72,8 +58,6 @@ pub struct Keys<'a> {
     held: Held<'a>,
     first: Option<Located>,
     grows: bool,
-    events: Vec<Event>,
-    event_classes: i64,
 }
 
 /// A string value as bytes.
@@ -132,20 +116,7 @@ impl<'a> Keys<'a> {
         db: usize,
         now_ms: i64,
     ) -> Self {
-        let event_classes = state.config.int(id::NOTIFY_KEYSPACE_EVENTS);
-        Keys {
-            db,
-            now_ms,
-            dirty: 0,
-            no_touch: false,
-            state,
-            stats,
-            held,
-            first,
-            grows: false,
-            events: Vec::new(),
-            event_classes,
-        }
+        Keys { db, now_ms, dirty: 0, no_touch: false, state, stats, held, first, grows: false }
     }
 
     /// Lets accesses enter further partitions, waiting for them. Only for the one running script.
@@ -156,11 +127,6 @@ impl<'a> Keys<'a> {
     /// Names the first key of the next command, where these keys serve several.
     pub fn set_first(&mut self, first: Option<Located>) {
         self.first = first;
-    }
-
-    /// Leaves the partitions and hands out the events collected.
-    pub fn leave(self) -> Vec<Event> {
-        self.events
     }
 
     // Access.
@@ -293,9 +259,7 @@ impl<'a> Keys<'a> {
     /// Reports an event that is not a change of its own.
     #[inline]
     pub fn event(&mut self, class: i64, event: &'static str, key: &[u8]) {
-        if self.event_classes & class != 0 {
-            self.events.push(Event { class, name: event, db: self.db, key: key.into() });
-        }
+        self.state.notify(class, event, self.db, key);
     }
 
     /// Whether `key` of database `db` is there but past its time.

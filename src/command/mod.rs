@@ -14,6 +14,7 @@ pub mod spec;
 pub mod table;
 
 pub mod counter;
+pub mod pubsub;
 pub mod string;
 pub mod transaction;
 
@@ -249,4 +250,13 @@ pub enum Group {
     Connection,
     Server,
     Cluster,
+}
+
+/// A container's HELP: its subcommands' `lines`, framed as Redis frames them.
+pub fn reply_help(out: &mut Output, container: &str, lines: &[&str]) {
+    out.array(lines.len() + 3);
+    out.simple(format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    lines.iter().for_each(|line| out.simple(line));
+    out.simple("HELP");
+    out.simple("    Print this help.");
 }

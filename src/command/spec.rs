@@ -106,6 +106,11 @@ pub const SUB_READ_META: &[KeySpec] = &[at(2, 0, 1, "RO")];
 /// A key of a subcommand, to be changed.
 pub const SUB_UPDATE: &[KeySpec] = &[at(2, 0, 1, "RW UPDATE")];
 
+/// A name that belongs to a slot but is no key.
+pub const NOT_KEYS: &[KeySpec] = &[at(1, 0, 1, "NOT_KEY")];
+/// Names that belong to slots but are no keys.
+pub const NOT_KEYS_ALL: &[KeySpec] = &[at(1, -1, 1, "NOT_KEY")];
+
 impl KeySpec {
     /// Visits the index of each key among `args`; false if the arguments do not fit the specification.
     pub fn visit(&self, args: Args<'_>, visit: &mut impl FnMut(usize)) -> bool {

@@ -7,8 +7,12 @@ use shoal_protocol::resp::Args;
 use std::sync::LazyLock;
 
 /// The families, each with its own rows.
-const FAMILIES: &[&[Command]] =
-    &[super::counter::COMMANDS, super::string::COMMANDS, super::transaction::COMMANDS];
+const FAMILIES: &[&[Command]] = &[
+    super::counter::COMMANDS,
+    super::pubsub::COMMANDS,
+    super::string::COMMANDS,
+    super::transaction::COMMANDS,
+];
 
 /// A row and its number.
 pub struct Row {

@@ -186,14 +186,9 @@ impl Connection {
         Ok(if self.client.closing { Turn::Close } else { Turn::Done })
     }
 
-    /// Takes the mail and sends it.
+    /// Sends what came by mail.
     fn deliver(&mut self) -> io::Result<Turn> {
-        while let Some(mail) = self.client.shared.receive() {
-            match mail {
-                Mail::Push(bytes) => self.output.raw(&bytes),
-                Mail::Close => self.client.closing = true,
-            }
-        }
+        open_mail(&mut self.client, &mut self.output);
         self.flush()
     }
 
@@ -211,7 +206,18 @@ impl Connection {
 
     fn end(&mut self) {
         crate::command::transaction::leave(&self.worker.state, &mut self.client);
+        crate::command::pubsub::leave_all(&self.worker.state, &mut self.client);
         self.worker.state.clients.remove(self.client.shared.id);
+    }
+}
+
+/// Takes the mail out of the inbox and puts pushes behind the replies.
+fn open_mail(client: &mut Client, out: &mut Output) {
+    while let Some(mail) = client.shared.receive() {
+        match mail {
+            Mail::Push(bytes) => out.raw(&bytes),
+            Mail::Close => client.closing = true,
+        }
     }
 }
 
@@ -236,6 +242,10 @@ fn run(
                     return (consumed, Turn::Contended);
                 }
                 consumed += parsed.consumed;
+                // A message to itself comes right behind the reply of the command that sent it.
+                if site.client.shared.has_mail() {
+                    open_mail(site.client, site.out);
+                }
                 if site.client.closing {
                     return (consumed, Turn::Close);
                 }

@@ -38,6 +38,8 @@ pub struct ClientShared {
     pub command: AtomicUsize,
     /// Whether pushes go out as RESP3.
     pub resp3: AtomicBool,
+    /// How many channels, patterns and shard channels it listens to.
+    pub subscriptions: [AtomicUsize; 3],
     inbox: SegQueue<Mail>,
     inbox_bytes: AtomicUsize,
     mail: AtomicBool,
@@ -107,6 +109,7 @@ impl Clients {
             db: AtomicUsize::new(0),
             command: AtomicUsize::new(usize::MAX),
             resp3: AtomicBool::new(false),
+            subscriptions: Default::default(),
             inbox: SegQueue::new(),
             inbox_bytes: AtomicUsize::new(0),
             mail: AtomicBool::new(false),

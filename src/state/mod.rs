@@ -7,9 +7,10 @@ pub mod clients;
 pub mod evict;
 pub mod keyspace;
 pub mod partition;
+pub mod pubsub;
 pub mod stats;
 
-use crate::config::{Config, id};
+use crate::config::{Config, id, notify};
 use atomic_waker::AtomicWaker;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +23,8 @@ pub struct State {
     pub keyspace: keyspace::Keyspace,
     /// What eviction has its eye on.
     pub eviction: evict::Eviction,
+    /// Who listens to what.
+    pub pubsub: pubsub::PubSub,
     /// The connections.
     pub clients: clients::Clients,
     /// Counters.
@@ -43,6 +46,7 @@ impl State {
         State {
             keyspace: keyspace::Keyspace::new(databases),
             eviction: evict::Eviction::default(),
+            pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
             stats: stats::Stats::new(workers, commands),
             run_id: (0..40).map(|_| fastrand::char('0'..='9')).collect(),
@@ -51,6 +55,29 @@ impl State {
             stopping: AtomicBool::new(false),
             stop_wakers: (0..=workers).map(|_| AtomicWaker::new()).collect(),
             config,
+        }
+    }
+
+    /// Publishes an event of a key, if its `class` (of `config::notify`) is wanted.
+    #[inline]
+    pub fn notify(&self, class: i64, event: &str, db: usize, key: &[u8]) {
+        if self.config.int(id::NOTIFY_KEYSPACE_EVENTS) & class != 0 {
+            self.publish_event(event, db, key);
+        }
+    }
+
+    #[cold]
+    fn publish_event(&self, event: &str, db: usize, key: &[u8]) {
+        if self.pubsub.is_empty() {
+            return;
+        }
+        let wanted = self.config.int(id::NOTIFY_KEYSPACE_EVENTS);
+        if wanted & notify::KEYSPACE != 0 {
+            let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+            self.pubsub.publish(&channel, event.as_bytes());
+        }
+        if wanted & notify::KEYEVENT != 0 {
+            self.pubsub.publish(format!("__keyevent@{db}__:{event}").as_bytes(), key);
         }
     }
 
