@@ -2,6 +2,7 @@
 
 use super::types::hash::Hash;
 use super::types::list::List;
+use super::types::set::Set;
 use super::types::zset::ZSet;
 
 /// A value that is not a string.
@@ -11,6 +12,8 @@ pub enum Object {
     List(List),
     /// A hash.
     Hash(Hash),
+    /// A set.
+    Set(Set),
     /// A sorted set.
     ZSet(ZSet),
 }
@@ -24,6 +27,7 @@ impl Object {
         match self {
             Object::List(_) => "list",
             Object::Hash(_) => "hash",
+            Object::Set(_) => "set",
             Object::ZSet(_) => "zset",
         }
     }
@@ -33,6 +37,7 @@ impl Object {
         match self {
             Object::List(list) => list.encoding(),
             Object::Hash(hash) => hash.encoding(),
+            Object::Set(set) => set.encoding(),
             Object::ZSet(zset) => zset.encoding(),
         }
     }
@@ -42,6 +47,7 @@ impl Object {
         match self {
             Object::List(list) => list.len(),
             Object::Hash(hash) => hash.len(),
+            Object::Set(set) => set.len(),
             Object::ZSet(zset) => zset.len(),
         }
     }
@@ -57,6 +63,7 @@ impl Object {
             + match self {
                 Object::List(list) => list.allocated_bytes(),
                 Object::Hash(hash) => hash.allocated_bytes(),
+                Object::Set(set) => set.allocated_bytes(),
                 Object::ZSet(zset) => zset.allocated_bytes(),
             }
     }
@@ -96,4 +103,4 @@ macro_rules! stored {
     )*};
 }
 
-stored!(List Hash ZSet);
+stored!(List Hash Set ZSet);
