@@ -25,7 +25,7 @@ mod tests;
 
 pub use entry::{Element, Needle};
 
-use entry::{Encoded, backlen_size, checked_entry_len, decode, entry_len, read_backlen};
+use entry::{Encoded, backlen_size, checked_entry_len, decode, entry_end, read_backlen};
 use std::mem;
 
 /// Bytes of the header: the total and the count.
@@ -158,8 +158,7 @@ impl Pack {
     /// Where the element at `position` ends: the position of the next, or the end of the pack.
     #[inline]
     pub fn end_of(&self, position: usize) -> usize {
-        let len = entry_len(&self.bytes[position..]);
-        position + len + backlen_size(len)
+        entry_end(&self.bytes, position)
     }
 
     /// Whether `position` is the end of the pack, where inserting adds behind the last element.

@@ -118,7 +118,10 @@ impl<'a> Needle<'a> {
     #[inline]
     pub fn matches(&self, element: Element<'_>) -> bool {
         match element {
-            Element::Str(text) => text == self.text,
+            // Names that are alike mostly differ at the end: one byte saves most calls to memcmp.
+            Element::Str(text) => {
+                text.len() == self.text.len() && text.last() == self.text.last() && text == self.text
+            }
             Element::Int(number) => self.int == Some(number),
         }
     }
@@ -236,13 +239,12 @@ pub(super) fn read_backlen(bytes: &[u8], end: usize) -> Option<usize> {
 }
 
 /// Bytes of the entry at the start of `entry`, without its back length.
-#[inline]
-pub(super) fn entry_len(entry: &[u8]) -> usize {
+fn entry_len(entry: &[u8]) -> usize {
     match entry[0] {
         0..=0x7F => 1,
         head @ 0x80..=0xBF => 1 + usize::from(head & 0x3F),
         0xC0..=0xDF => 2,
-        head @ 0xE0..=0xEF => 2 + (usize::from(head & 0x0F) << 8 | usize::from(entry[1])),
+        head @ 0xE0..=0xEF => 2 + text_len_12(head, entry[1]),
         0xF0 => 5 + u32::from_le_bytes([entry[1], entry[2], entry[3], entry[4]]) as usize,
         0xF1 => 3,
         0xF2 => 4,
@@ -250,6 +252,12 @@ pub(super) fn entry_len(entry: &[u8]) -> usize {
         0xF4 => 9,
         other => unreachable!("no entry of a valid pack begins with {other:#x}"),
     }
+}
+
+/// The text length of twelve bits that `head` begins and `low` ends.
+#[inline]
+fn text_len_12(head: u8, low: u8) -> usize {
+    usize::from(head & 0x0F) << 8 | usize::from(low)
 }
 
 /// [`entry_len`] for bytes nobody has checked; `None` if the encoding is unknown or the entry passes
@@ -268,16 +276,45 @@ pub(super) fn checked_entry_len(entry: &[u8]) -> Option<usize> {
     (len <= entry.len()).then_some(len)
 }
 
+/// Where the entry at `position` ends, its back length included.
+#[inline]
+pub(super) fn entry_end(bytes: &[u8], position: usize) -> usize {
+    match bytes[position] {
+        0..=0x7F => position + 2,
+        head @ 0x80..=0xBF => position + 2 + usize::from(head & 0x3F),
+        head => {
+            let len = match head {
+                0xE0..=0xEF => 2 + text_len_12(head, bytes[position + 1]),
+                _ => entry_len(&bytes[position..]),
+            };
+            position + len + backlen_size(len)
+        }
+    }
+}
+
 /// The element at `position` and where the entry ends, which is where the next begins.
 #[inline]
 pub(super) fn decode(bytes: &[u8], position: usize) -> (Element<'_>, usize) {
+    match bytes[position] {
+        head @ 0..=0x7F => (Element::Int(i64::from(head)), position + 2),
+        head @ 0x80..=0xBF => {
+            let stop = position + 1 + usize::from(head & 0x3F);
+            (Element::Str(&bytes[position + 1..stop]), stop + 1)
+        }
+        head @ 0xE0..=0xEF => {
+            let len = 2 + text_len_12(head, bytes[position + 1]);
+            (Element::Str(&bytes[position + 2..position + len]), position + len + backlen_size(len))
+        }
+        _ => decode_other(bytes, position),
+    }
+}
+
+/// [`decode`] for long texts and integers of several bytes.
+fn decode_other(bytes: &[u8], position: usize) -> (Element<'_>, usize) {
     let entry = &bytes[position..];
     let len = entry_len(entry);
     let entry = &entry[..len];
     let element = match entry[0] {
-        head @ 0..=0x7F => Element::Int(i64::from(head)),
-        0x80..=0xBF => Element::Str(&entry[1..]),
-        0xE0..=0xEF => Element::Str(&entry[2..]),
         0xF0 => Element::Str(&entry[5..]),
         // Thirteen bits, shifted to the top and back down to bring the sign along.
         head @ 0xC0..=0xDF => {
