@@ -1,6 +1,7 @@
 //! The values a key can hold.
 
 pub mod bits;
+pub mod geohash;
 pub mod hash;
 pub mod hyperloglog;
 pub mod intset;
