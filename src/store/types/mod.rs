@@ -5,6 +5,7 @@ pub mod geohash;
 pub mod hash;
 pub mod hyperloglog;
 pub mod intset;
+pub mod lcs;
 pub mod list;
 mod member;
 pub mod pack;
