@@ -4,6 +4,7 @@ pub mod command;
 pub mod config;
 pub mod error;
 pub mod memory;
+pub mod process;
 pub mod server;
 pub mod state;
 pub mod store;

@@ -143,4 +143,16 @@ impl Client {
             count.store(self.subscriptions.len(kind), Ordering::Relaxed);
         }
     }
+
+    /// Selects a database.
+    pub fn select(&mut self, db: usize) {
+        self.db = db;
+        self.shared.db.store(db, Ordering::Relaxed);
+    }
+
+    /// Whether it comes from this machine.
+    pub fn is_local(&self) -> bool {
+        let addr = &self.shared.addr;
+        addr.starts_with("127.") || addr.starts_with("[::1]") || addr.starts_with('/')
+    }
 }

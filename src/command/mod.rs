@@ -13,8 +13,15 @@ pub mod parse;
 pub mod spec;
 pub mod table;
 
+pub mod client_admin;
+pub mod config;
+pub mod connection;
 pub mod counter;
+pub mod debug;
+pub mod info;
+pub mod introspect;
 pub mod pubsub;
+pub mod server;
 pub mod string;
 pub mod transaction;
 
@@ -65,6 +72,8 @@ pub struct Command {
     pub summary: &'static str,
     /// Its arguments in Redis's notation.
     pub syntax: &'static str,
+    /// How a cluster-aware client may send it and what to think of its reply, in COMMAND INFO's words.
+    pub tips: &'static [&'static str],
     /// What runs it.
     pub run: Run,
     /// The rows of a container's subcommands.
@@ -83,6 +92,7 @@ pub const fn command(name: &'static str, arity: i32, group: Group, run: Run) -> 
         since: "1.0.0",
         summary: "",
         syntax: "",
+        tips: &[],
         run,
         subcommands: &[],
     }
@@ -112,6 +122,12 @@ impl Command {
         self.since = since;
         self.syntax = syntax;
         self.summary = summary;
+        self
+    }
+
+    /// Sets the tips.
+    pub const fn tips(mut self, tips: &'static [&'static str]) -> Self {
+        self.tips = tips;
         self
     }
 
@@ -199,6 +215,10 @@ pub mod flag {
     pub const MAY_REPLICATE: Flags = Flags(1 << 16);
     /// Need not be answered in order by a cluster's nodes.
     pub const NO_ASYNC_LOADING: Flags = Flags(1 << 17);
+    /// Allowed on a slot being imported, without ASKING.
+    pub const ASKING: Flags = Flags(1 << 18);
+    /// Takes keys, and does without them too.
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 19);
     /// Our own: works on the whole keyspace, one partition after another; EXEC enters all for it.
     pub const WHOLE: Flags = Flags(1 << 24);
     /// Our own, with WHOLE: enters all partitions at once even outside EXEC.
@@ -228,6 +248,12 @@ pub mod category {
     pub const DANGEROUS: Categories = Categories(1 << 1);
     /// About the connection.
     pub const CONNECTION: Categories = Categories(1 << 2);
+    /// Works on sets, though it is of another group.
+    pub const SET: Categories = Categories(1 << 3);
+    /// Works on sorted sets, though it is of another group.
+    pub const SORTED_SET: Categories = Categories(1 << 4);
+    /// Works on lists, though it is of another group.
+    pub const LIST: Categories = Categories(1 << 5);
 }
 
 /// The groups of COMMAND DOCS.

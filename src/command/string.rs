@@ -16,7 +16,6 @@ const SLOW_WRITE: Flags = flags([flag::WRITE, flag::DENYOOM]);
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
-    command("ping", -1, Group::Connection, ping).flags(flags([flag::FAST])).doc("1.0.0", "[message]", "Returns the server's liveliness response."),
     command("append", 3, Group::String, append).flags(WRITE).keys(spec::INSERT).doc(
         "2.0.0",
         "key value",
@@ -128,15 +127,6 @@ pub fn reply_text(out: &mut Output, entry: &Entry) -> Result<(), CmdError> {
         ValueRef::Shared(bytes) => out.bulk_shared(bytes),
         ValueRef::Int(n) => out.bulk_int(n),
         ValueRef::Object(_) => return Err(error::WRONG_TYPE),
-    }
-    Ok(())
-}
-
-/// PING [message]
-fn ping(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    match args.get(1) {
-        Some(message) => cx.out.bulk(message),
-        None => cx.out.simple("PONG"),
     }
     Ok(())
 }

@@ -10,6 +10,13 @@ use std::sync::LazyLock;
 const FAMILIES: &[&[Command]] = &[
     super::counter::COMMANDS,
     super::pubsub::COMMANDS,
+    super::client_admin::COMMANDS,
+    super::config::COMMANDS,
+    super::connection::COMMANDS,
+    super::debug::COMMANDS,
+    super::info::COMMANDS,
+    super::introspect::COMMANDS,
+    super::server::COMMANDS,
     super::string::COMMANDS,
     super::transaction::COMMANDS,
 ];
@@ -96,6 +103,15 @@ pub fn find(args: Args<'_>) -> Result<&'static Row, CmdError> {
         return Err(wrong_arity(row.command.name));
     }
     Ok(row)
+}
+
+/// The row of a request whatever its number of arguments; a container's own when no subcommand is given.
+pub fn find_any_count(args: Args<'_>) -> Option<&'static Row> {
+    let row = by_name(args.get(0)?).filter(|row| !row.command.name.contains('|'))?;
+    match args.get(1) {
+        Some(name) if !row.subcommands.is_empty() => subcommand(row, name),
+        _ => Some(row),
+    }
 }
 
 #[cold]

@@ -18,6 +18,25 @@ pub enum Mail {
     Close,
 }
 
+/// What a connection is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// The name set by CLIENT SETNAME or HELLO; empty for none.
+    pub name: Vec<u8>,
+    /// The client library's name, which it tells by CLIENT SETINFO.
+    pub lib_name: Vec<u8>,
+    /// The client library's version, likewise.
+    pub lib_version: Vec<u8>,
+    /// The user it is authenticated as.
+    pub user: Vec<u8>,
+}
+
+impl Default for Labels {
+    fn default() -> Labels {
+        Labels { name: Vec::new(), lib_name: Vec::new(), lib_version: Vec::new(), user: b"default".to_vec() }
+    }
+}
+
 /// What can be known of a connection from outside.
 pub struct ClientShared {
     /// Unique in this node's life, growing.
@@ -30,8 +49,8 @@ pub struct ClientShared {
     pub created_ms: i64,
     /// Unix time in ms of its last request.
     pub active_ms: AtomicI64,
-    /// The name set by CLIENT SETNAME.
-    pub name: Mutex<Vec<u8>>,
+    /// What it is called.
+    pub labels: Mutex<Labels>,
     /// The selected database.
     pub db: AtomicUsize,
     /// The number in the table of the last command.
@@ -105,7 +124,7 @@ impl Clients {
             laddr,
             created_ms: now_ms,
             active_ms: AtomicI64::new(now_ms),
-            name: Mutex::default(),
+            labels: Mutex::default(),
             db: AtomicUsize::new(0),
             command: AtomicUsize::new(usize::MAX),
             resp3: AtomicBool::new(false),

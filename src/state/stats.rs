@@ -94,6 +94,36 @@ impl Stats {
         &self.workers[index]
     }
 
+    /// Commands run by all workers.
+    pub fn commands_processed(&self) -> u64 {
+        let calls =
+            |worker: &WorkerStats| worker.commands.iter().map(|command| command.calls.get()).sum::<u64>();
+        self.workers.iter().map(|worker| calls(worker)).sum()
+    }
+
+    /// Sets all counters to 0. One that its worker changes at that moment may keep its old value.
+    pub fn reset(&self) {
+        for worker in &self.workers {
+            for command in &worker.commands {
+                for counter in [&command.calls, &command.nanos, &command.rejected, &command.failed] {
+                    counter.reset();
+                }
+            }
+            let all = [
+                &worker.connections,
+                &worker.rejected_connections,
+                &worker.input_bytes,
+                &worker.output_bytes,
+                &worker.hits,
+                &worker.misses,
+                &worker.expired,
+                &worker.evicted,
+                &worker.errors,
+            ];
+            all.into_iter().for_each(Counter::reset);
+        }
+    }
+
     /// A counter's sum over the workers.
     pub fn sum(&self, counter: impl Fn(&WorkerStats) -> &Counter) -> u64 {
         self.workers.iter().map(|worker| counter(worker).get()).sum()

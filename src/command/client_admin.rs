@@ -1,0 +1,109 @@
+//! CLIENT: connections as their clients and administrators see and change them.
+
+use super::client::Replies;
+use super::connection::check_label;
+use super::error::{self, CmdError};
+use super::{Command, Cx, Flags, Group, command, flag, flags};
+use shoal_protocol::resp::Args;
+
+const PLAIN: Flags = flags([flag::NOSCRIPT, flag::LOADING, flag::STALE]);
+
+const fn sub(name: &'static str, arity: i32, run: super::Run) -> Command {
+    command(name, arity, Group::Connection, run).flags(PLAIN)
+}
+
+/// The family's rows.
+pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, super::server::container)
+    .doc("2.4.0", "", "A container for client connection commands.")
+    .subcommands(&[
+        sub("client|getname", 2, getname).doc("2.6.9", "", "Returns the name of the connection."),
+        sub("client|id", 2, id).doc("5.0.0", "", "Returns the unique client ID of the connection."),
+        sub("client|no-touch", 3, no_touch).doc(
+            "7.2.0",
+            "<ON | OFF>",
+            "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+        ),
+        sub("client|reply", 3, reply).doc(
+            "3.2.0",
+            "<ON | OFF | SKIP>",
+            "Instructs the server whether to reply to commands.",
+        ),
+        sub("client|setinfo", 4, setinfo).doc(
+            "7.2.0",
+            "<LIB-NAME libname | LIB-VER libver>",
+            "Sets information specific to the client or connection.",
+        ),
+        sub("client|setname", 3, setname).doc("2.6.9", "connection-name", "Sets the connection name."),
+    ])];
+
+/// CLIENT ID
+fn id(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    cx.out.int(cx.client.shared.id as i64);
+    Ok(())
+}
+
+/// CLIENT GETNAME
+fn getname(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    match &*cx.client.shared.labels.lock().name {
+        [] => cx.out.null(),
+        name => cx.out.bulk(name),
+    }
+    Ok(())
+}
+
+/// CLIENT SETNAME connection-name
+fn setname(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    check_label("Client names", &args[2])?;
+    cx.client.shared.labels.lock().name = args[2].to_vec();
+    cx.out.ok();
+    Ok(())
+}
+
+/// CLIENT SETINFO LIB-NAME libname | LIB-VER libver
+fn setinfo(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let attribute = args[2].to_ascii_lowercase();
+    let mut labels = cx.client.shared.labels.lock();
+    let label = match &*attribute {
+        b"lib-name" => &mut labels.lib_name,
+        b"lib-ver" => &mut labels.lib_version,
+        _ => {
+            let name = String::from_utf8_lossy(&args[2]);
+            return Err(CmdError::with(format!("ERR Unrecognized option '{name}'")));
+        }
+    };
+    check_label(&String::from_utf8_lossy(&attribute), &args[3])?;
+    *label = args[3].to_vec();
+    drop(labels);
+    cx.out.ok();
+    Ok(())
+}
+
+/// CLIENT REPLY ON | OFF | SKIP
+fn reply(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    match &*args[2].to_ascii_lowercase() {
+        b"on" => {
+            cx.client.replies = Replies::On;
+            cx.out.ok();
+        }
+        b"off" => cx.client.replies = Replies::Off,
+        b"skip" if cx.client.replies == Replies::On => cx.client.replies = Replies::SkipNext,
+        b"skip" => {}
+        _ => return Err(error::SYNTAX),
+    }
+    Ok(())
+}
+
+/// CLIENT NO-TOUCH ON | OFF
+fn no_touch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    cx.client.no_touch = on_or_off(&args[2])?;
+    cx.out.ok();
+    Ok(())
+}
+
+fn on_or_off(word: &[u8]) -> Result<bool, CmdError> {
+    match word {
+        word if word.eq_ignore_ascii_case(b"on") => Ok(true),
+        word if word.eq_ignore_ascii_case(b"off") => Ok(false),
+        _ => Err(error::SYNTAX),
+    }
+}

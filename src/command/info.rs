@@ -1,0 +1,374 @@
+//! INFO: the figures that clients, exporters and dashboards read.
+//!
+//! A section is a row and a function that appends `name:value` lines; names are Redis's wherever a figure exists there.
+
+use super::connection::REDIS_VERSION;
+use super::error::CmdError;
+use super::{Command, Cx, Group, category, command, flag, flags, table};
+use crate::config::id;
+use crate::process::{self, CpuOf};
+use crate::state::State;
+use shoal_protocol::resp::Args;
+use std::fmt::Write;
+
+/// The family's rows.
+pub const COMMANDS: &[Command] = &[command("info", -1, Group::Server, info)
+    .flags(flags([flag::LOADING, flag::STALE]))
+    .categories(category::DANGEROUS)
+    .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
+    .doc("1.0.0", "[section [section ...]]", "Returns information and statistics about the server.")];
+
+/// A part of the answer.
+struct Section {
+    /// Its name in a request.
+    name: &'static str,
+    /// Its heading.
+    title: &'static str,
+    /// When it is shown without being named.
+    shown: Shown,
+    /// Writes its lines.
+    write: fn(&Cx, &mut String),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Default,
+    All,
+    Everything,
+}
+
+const SECTIONS: &[Section] = &[
+    section("server", "Server", Shown::Default, server),
+    section("clients", "Clients", Shown::Default, clients),
+    section("memory", "Memory", Shown::Default, memory),
+    section("persistence", "Persistence", Shown::Default, persistence),
+    section("stats", "Stats", Shown::Default, stats),
+    section("replication", "Replication", Shown::Default, replication),
+    section("cpu", "CPU", Shown::Default, cpu),
+    section("modules", "Modules", Shown::Everything, |_, _| {}),
+    section("commandstats", "Commandstats", Shown::All, commandstats),
+    section("errorstats", "Errorstats", Shown::Default, errorstats),
+    section("latencystats", "Latencystats", Shown::All, latencystats),
+    section("cluster", "Cluster", Shown::Default, cluster),
+    section("keyspace", "Keyspace", Shown::Default, keyspace),
+];
+
+const fn section(
+    name: &'static str,
+    title: &'static str,
+    shown: Shown,
+    write: fn(&Cx, &mut String),
+) -> Section {
+    Section { name, title, shown, write }
+}
+
+/// INFO [section [section ...]]
+fn info(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let named = |name: &str| args.from(1).iter().any(|arg| arg.eq_ignore_ascii_case(name.as_bytes()));
+    let default = args.len() == 1 || named("default");
+    let mut text = String::with_capacity(6 * 1024);
+    for section in SECTIONS {
+        let shown = match section.shown {
+            Shown::Default => default || named("all") || named("everything"),
+            Shown::All => named("all") || named("everything"),
+            Shown::Everything => named("everything"),
+        };
+        if shown || named(section.name) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            let _ = write!(text, "# {}\r\n", section.title);
+            (section.write)(cx, &mut text);
+        }
+    }
+    cx.out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// Appends `name:value`.
+fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = write!(text, "{name}:{value}\r\n");
+}
+
+/// Appends a number of bytes, and once more for people.
+fn bytes(text: &mut String, name: &str, value: usize) {
+    line(text, name, value);
+    let _ = write!(text, "{name}_human:{}\r\n", human(value));
+}
+
+/// A number of bytes with a unit.
+fn human(bytes: usize) -> String {
+    let units = [(1u64 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    match units.iter().find(|(size, _)| bytes as u64 >= *size) {
+        Some((size, unit)) => format!("{:.2}{unit}", bytes as f64 / *size as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+fn server(cx: &Cx, text: &mut String) {
+    let (state, config) = (cx.state, &cx.state.config);
+    let uptime = state.started.elapsed().as_secs();
+    let executable = std::env::current_exe().unwrap_or_default();
+    let config_file = config.file().map(|path| path.display().to_string()).unwrap_or_default();
+    line(text, "redis_version", REDIS_VERSION);
+    line(text, "server_name", "shoal");
+    line(text, "shoal_version", env!("CARGO_PKG_VERSION"));
+    line(text, "redis_git_sha1", "00000000");
+    line(text, "redis_git_dirty", 0);
+    line(text, "redis_build_id", "0");
+    line(text, "redis_mode", "standalone");
+    line(text, "server_mode", "standalone");
+    line(text, "os", process::system());
+    line(text, "arch_bits", usize::BITS);
+    line(text, "monotonic_clock", "POSIX clock_gettime");
+    line(text, "multiplexing_api", "epoll");
+    line(text, "atomicvar_api", "rust");
+    line(text, "process_id", std::process::id());
+    line(text, "process_supervised", "no");
+    line(text, "run_id", &state.run_id);
+    line(text, "tcp_port", config.int(id::PORT));
+    line(text, "server_time_usec", crate::state::unix_ms() * 1000);
+    line(text, "uptime_in_seconds", uptime);
+    line(text, "uptime_in_days", uptime / 86_400);
+    line(text, "hz", config.int(id::HZ));
+    line(text, "configured_hz", config.int(id::HZ));
+    line(text, "lru_clock", crate::state::unix_ms() / 1000 & 0xFF_FFFF);
+    line(text, "executable", executable.display());
+    line(text, "config_file", config_file);
+    line(text, "io_threads_active", 0);
+    line(text, "workers", config.workers());
+    line(text, "availability_zone", config.text(id::AVAILABILITY_ZONE));
+    line(text, "listener0", format!("name=tcp,bind={},port={}", config.text(id::BIND), config.int(id::PORT)));
+}
+
+fn clients(cx: &Cx, text: &mut String) {
+    line(text, "connected_clients", cx.state.clients.len());
+    line(text, "cluster_connections", 0);
+    line(text, "maxclients", cx.state.config.int(id::MAXCLIENTS));
+    line(text, "client_recent_max_input_buffer", 0);
+    line(text, "client_recent_max_output_buffer", 0);
+    line(text, "blocked_clients", 0);
+    line(text, "tracking_clients", 0);
+    line(text, "pubsub_clients", 0);
+    line(text, "watching_clients", 0);
+    line(text, "clients_in_timeout_table", 0);
+    line(text, "total_watched_keys", 0);
+    line(text, "total_blocking_keys", 0);
+    line(text, "total_blocking_keys_on_nokey", 0);
+}
+
+fn memory(cx: &Cx, text: &mut String) {
+    crate::memory::report();
+    let (config, used, resident) = (&cx.state.config, crate::memory::used(), process::resident());
+    let machine = process::machine_memory();
+    let ratio = |a: usize, b: usize| format!("{:.2}", a as f64 / b.max(1) as f64);
+    bytes(text, "used_memory", used);
+    bytes(text, "used_memory_rss", resident);
+    bytes(text, "used_memory_peak", used);
+    line(text, "used_memory_peak_perc", "100.00%");
+    line(text, "used_memory_overhead", 0);
+    line(text, "used_memory_startup", 0);
+    line(text, "used_memory_dataset", used);
+    line(text, "used_memory_dataset_perc", "100.00%");
+    line(text, "allocator_allocated", used);
+    line(text, "allocator_active", used);
+    line(text, "allocator_resident", resident);
+    bytes(text, "total_system_memory", machine);
+    bytes(text, "used_memory_lua", 0);
+    line(text, "used_memory_vm_eval", 0);
+    line(text, "used_memory_scripts_eval", 0);
+    line(text, "number_of_cached_scripts", 0);
+    line(text, "number_of_functions", 0);
+    line(text, "number_of_libraries", 0);
+    line(text, "used_memory_vm_functions", 0);
+    bytes(text, "used_memory_vm_total", 0);
+    line(text, "used_memory_functions", 0);
+    bytes(text, "used_memory_scripts", 0);
+    bytes(text, "maxmemory", config.size(id::MAXMEMORY));
+    line(text, "maxmemory_policy", config.choice(id::MAXMEMORY_POLICY));
+    line(text, "allocator_frag_ratio", "1.00");
+    line(text, "allocator_frag_bytes", 0);
+    line(text, "allocator_rss_ratio", ratio(resident, used));
+    line(text, "allocator_rss_bytes", resident as i64 - used as i64);
+    line(text, "rss_overhead_ratio", "1.00");
+    line(text, "rss_overhead_bytes", 0);
+    line(text, "mem_fragmentation_ratio", ratio(resident, used));
+    line(text, "mem_fragmentation_bytes", resident as i64 - used as i64);
+    line(text, "mem_not_counted_for_evict", 0);
+    line(text, "mem_replication_backlog", 0);
+    line(text, "mem_total_replication_buffers", 0);
+    line(text, "mem_clients_slaves", 0);
+    line(text, "mem_clients_normal", 0);
+    line(text, "mem_cluster_links", 0);
+    line(text, "mem_aof_buffer", 0);
+    line(text, "mem_allocator", "mimalloc");
+    line(text, "mem_overhead_db_hashtable_rehashing", 0);
+    line(text, "active_defrag_running", 0);
+    line(text, "lazyfree_pending_objects", 0);
+    line(text, "lazyfreed_objects", 0);
+}
+
+fn persistence(_: &Cx, text: &mut String) {
+    for name in ["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"] {
+        line(text, name, 0);
+    }
+    line(text, "current_fork_perc", "0.00");
+    line(text, "current_save_keys_processed", 0);
+    line(text, "current_save_keys_total", 0);
+    line(text, "rdb_changes_since_last_save", 0);
+    line(text, "rdb_bgsave_in_progress", 0);
+    line(text, "rdb_last_save_time", 0);
+    line(text, "rdb_last_bgsave_status", "ok");
+    line(text, "rdb_last_bgsave_time_sec", -1);
+    line(text, "rdb_current_bgsave_time_sec", -1);
+    line(text, "rdb_saves", 0);
+    line(text, "rdb_last_cow_size", 0);
+    line(text, "rdb_last_load_keys_expired", 0);
+    line(text, "rdb_last_load_keys_loaded", 0);
+    line(text, "aof_enabled", 0);
+    line(text, "aof_rewrite_in_progress", 0);
+    line(text, "aof_rewrite_scheduled", 0);
+    line(text, "aof_last_rewrite_time_sec", -1);
+    line(text, "aof_current_rewrite_time_sec", -1);
+    line(text, "aof_last_bgrewrite_status", "ok");
+    line(text, "aof_rewrites", 0);
+    line(text, "aof_rewrites_consecutive_failures", 0);
+    line(text, "aof_last_write_status", "ok");
+    line(text, "aof_last_cow_size", 0);
+    line(text, "module_fork_in_progress", 0);
+    line(text, "module_fork_last_cow_size", 0);
+}
+
+fn stats(cx: &Cx, text: &mut String) {
+    let stats = &cx.state.stats;
+    line(text, "total_connections_received", stats.sum(|worker| &worker.connections));
+    line(text, "total_commands_processed", stats.commands_processed());
+    line(text, "instantaneous_ops_per_sec", 0);
+    line(text, "total_net_input_bytes", stats.sum(|worker| &worker.input_bytes));
+    line(text, "total_net_output_bytes", stats.sum(|worker| &worker.output_bytes));
+    line(text, "total_net_repl_input_bytes", 0);
+    line(text, "total_net_repl_output_bytes", 0);
+    line(text, "instantaneous_input_kbps", "0.00");
+    line(text, "instantaneous_output_kbps", "0.00");
+    line(text, "instantaneous_input_repl_kbps", "0.00");
+    line(text, "instantaneous_output_repl_kbps", "0.00");
+    line(text, "rejected_connections", stats.sum(|worker| &worker.rejected_connections));
+    line(text, "sync_full", 0);
+    line(text, "sync_partial_ok", 0);
+    line(text, "sync_partial_err", 0);
+    line(text, "expired_keys", stats.sum(|worker| &worker.expired));
+    line(text, "expired_stale_perc", "0.00");
+    line(text, "expired_time_cap_reached_count", 0);
+    line(text, "expire_cycle_cpu_milliseconds", 0);
+    line(text, "evicted_keys", stats.sum(|worker| &worker.evicted));
+    line(text, "evicted_clients", 0);
+    line(text, "evicted_scripts", 0);
+    line(text, "total_eviction_exceeded_time", 0);
+    line(text, "current_eviction_exceeded_time", 0);
+    line(text, "keyspace_hits", stats.sum(|worker| &worker.hits));
+    line(text, "keyspace_misses", stats.sum(|worker| &worker.misses));
+    line(text, "pubsub_channels", 0);
+    line(text, "pubsub_patterns", 0);
+    line(text, "pubsubshard_channels", 0);
+    line(text, "latest_fork_usec", 0);
+    line(text, "total_forks", 0);
+    line(text, "migrate_cached_sockets", 0);
+    line(text, "slave_expires_tracked_keys", 0);
+    line(text, "active_defrag_hits", 0);
+    line(text, "active_defrag_misses", 0);
+    line(text, "active_defrag_key_hits", 0);
+    line(text, "active_defrag_key_misses", 0);
+    line(text, "total_active_defrag_time", 0);
+    line(text, "current_active_defrag_time", 0);
+    line(text, "tracking_total_keys", 0);
+    line(text, "tracking_total_items", 0);
+    line(text, "tracking_total_prefixes", 0);
+    line(text, "unexpected_error_replies", 0);
+    line(text, "total_error_replies", stats.sum(|worker| &worker.errors));
+    line(text, "dump_payload_sanitizations", 0);
+    line(text, "total_reads_processed", 0);
+    line(text, "total_writes_processed", 0);
+    line(text, "io_threaded_reads_processed", 0);
+    line(text, "io_threaded_writes_processed", 0);
+    line(text, "client_query_buffer_limit_disconnections", 0);
+    line(text, "client_output_buffer_limit_disconnections", 0);
+    line(text, "reply_buffer_shrinks", 0);
+    line(text, "reply_buffer_expands", 0);
+}
+
+fn replication(cx: &Cx, text: &mut String) {
+    line(text, "role", "master");
+    line(text, "connected_slaves", 0);
+    line(text, "master_failover_state", "no-failover");
+    line(text, "master_replid", &cx.state.run_id);
+    line(text, "master_replid2", "0".repeat(40));
+    line(text, "master_repl_offset", 0);
+    line(text, "second_repl_offset", -1);
+    line(text, "repl_backlog_active", 0);
+    line(text, "repl_backlog_size", cx.state.config.int(id::REPL_BACKLOG_SIZE));
+    line(text, "repl_backlog_first_byte_offset", 0);
+    line(text, "repl_backlog_histlen", 0);
+}
+
+fn cpu(_: &Cx, text: &mut String) {
+    let of = [
+        (CpuOf::Process, "used_cpu_sys", "used_cpu_user"),
+        (CpuOf::Children, "used_cpu_sys_children", "used_cpu_user_children"),
+        (CpuOf::Thread, "used_cpu_sys_main_thread", "used_cpu_user_main_thread"),
+    ];
+    for (of, system, user) in of {
+        let times = process::cpu_times(of);
+        line(text, system, format_args!("{:.6}", times.0.as_secs_f64()));
+        line(text, user, format_args!("{:.6}", times.1.as_secs_f64()));
+    }
+}
+
+fn commandstats(cx: &Cx, text: &mut String) {
+    for row in table::all() {
+        let stats = &cx.state.stats;
+        let sum = |of: fn(&crate::state::stats::CommandStats) -> &crate::state::stats::Counter| {
+            stats.sum(|worker| of(&worker.commands[row.id]))
+        };
+        let (calls, nanos) = (sum(|counts| &counts.calls), sum(|counts| &counts.nanos));
+        let (rejected, failed) = (sum(|counts| &counts.rejected), sum(|counts| &counts.failed));
+        if calls + rejected + failed == 0 {
+            continue;
+        }
+        let micros = nanos / 1000;
+        let per_call = if calls == 0 { 0.0 } else { nanos as f64 / 1000.0 / calls as f64 };
+        let _ = write!(
+            text,
+            "cmdstat_{}:calls={calls},usec={micros},usec_per_call={per_call:.2},rejected_calls={rejected},\
+             failed_calls={failed}\r\n",
+            row.command.name
+        );
+    }
+}
+
+fn errorstats(_: &Cx, _: &mut String) {}
+
+fn latencystats(_: &Cx, _: &mut String) {}
+
+fn cluster(_: &Cx, text: &mut String) {
+    line(text, "cluster_enabled", 0);
+}
+
+fn keyspace(cx: &Cx, text: &mut String) {
+    for (db, (keys, volatile)) in sizes(cx.state).into_iter().enumerate() {
+        if keys > 0 {
+            let _ = write!(text, "db{db}:keys={keys},expires={volatile},avg_ttl=0\r\n");
+        }
+    }
+}
+
+/// Keys, and among them those that expire, of each database.
+fn sizes(state: &State) -> Vec<(usize, usize)> {
+    let mut sizes = vec![(0, 0); state.keyspace.databases()];
+    state.keyspace.each(|_, partition| {
+        for (size, db) in sizes.iter_mut().zip(&partition.dbs) {
+            size.0 += db.len();
+            size.1 += db.volatile_len();
+        }
+    });
+    sizes
+}

@@ -1,0 +1,75 @@
+//! What the system says about this process: memory, time on the CPU, descriptors.
+//!
+//! Where the system does not say, the answer is 0: these are figures for people and dashboards, nothing depends on them.
+
+use std::time::Duration;
+
+/// Bytes of the process that lie in memory.
+pub fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: usize = statm.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    pages * page_size()
+}
+
+/// Bytes of memory this machine has.
+pub fn machine_memory() -> usize {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().map_or(0, |kib: usize| kib * 1024)
+}
+
+/// The system's name, release and machine, as `uname` prints them.
+pub fn system() -> String {
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
+        text.trim().to_string()
+    };
+    format!("{} {} {}", read("ostype"), read("osrelease"), std::env::consts::ARCH)
+}
+
+/// Whose time on the CPU is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuOf {
+    /// All threads of the process.
+    Process,
+    /// The thread that asks.
+    Thread,
+    /// Ended child processes.
+    Children,
+}
+
+/// Time spent on the CPU: in the kernel, and in the program itself.
+pub fn cpu_times(of: CpuOf) -> (Duration, Duration) {
+    let who = match of {
+        CpuOf::Process => libc::RUSAGE_SELF,
+        CpuOf::Thread => libc::RUSAGE_THREAD,
+        CpuOf::Children => libc::RUSAGE_CHILDREN,
+    };
+    // SAFETY: all zeros is a value of this plain struct of integers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is a struct of the type the call fills in.
+    if unsafe { libc::getrusage(who, &mut usage) } != 0 {
+        return Default::default();
+    }
+    let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    (time(usage.ru_stime), time(usage.ru_utime))
+}
+
+fn page_size() -> usize {
+    // SAFETY: the call only reads a number.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_plausible() {
+        assert!(resident() > 100 * 1024);
+        assert!(machine_memory() > resident());
+        assert!(system().starts_with("Linux "));
+        let (_, user) = cpu_times(CpuOf::Process);
+        assert!(user >= cpu_times(CpuOf::Thread).1);
+    }
+}
