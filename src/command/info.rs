@@ -132,7 +132,7 @@ fn server(cx: &Cx, text: &mut String) {
     line(text, "uptime_in_days", uptime / 86_400);
     line(text, "hz", config.int(id::HZ));
     line(text, "configured_hz", config.int(id::HZ));
-    line(text, "lru_clock", crate::state::unix_ms() / 1000 & 0xFF_FFFF);
+    line(text, "lru_clock", (crate::state::unix_ms() / 1000) & 0xFF_FFFF);
     line(text, "executable", executable.display());
     line(text, "config_file", config_file);
     line(text, "io_threads_active", 0);

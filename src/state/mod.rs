@@ -49,7 +49,7 @@ impl State {
             pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
             stats: stats::Stats::new(workers, commands),
-            run_id: (0..40).map(|_| fastrand::char('0'..='9')).collect(),
+            run_id: (0..40).map(|_| char::from_digit(fastrand::u32(0..16), 16).unwrap_or('0')).collect(),
             started: Instant::now(),
             started_unix: unix_ms() as u64 / 1000,
             stopping: AtomicBool::new(false),
