@@ -3,7 +3,7 @@
 //! [`call`] is the one way a command is run for a connection. It never waits: where a partition is taken, it returns
 //! [`Flow::Contended`] with nothing done, and the connection calls again.
 
-use super::client::{Client, Multi, Replies};
+use super::client::{Client, Multi, Replies, Waiting};
 use super::error::{self, CmdError};
 use super::keys::{Keys, Located};
 use super::spec::{Begin, Find};
@@ -84,7 +84,7 @@ pub struct Site<'s, 'c> {
 }
 
 /// The partitions a command needs.
-enum Needs {
+pub(super) enum Needs {
     Nothing,
     One(Located),
     Some(SmallVec<[u8; 8]>, Located),
@@ -203,7 +203,8 @@ fn single(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     };
     let mut keys = Keys::new(site.state, site.stats, held, first, site.client.db, site.clock.unix_ms);
     keys.no_touch = site.client.no_touch;
-    run(site, row, args, keys);
+    let keys = run(site, row, args, keys);
+    settle(site, keys);
     Flow::Next
 }
 
@@ -225,6 +226,15 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Key
     counts.calls.add(1);
     counts.nanos.add(site.clock.lap());
     keys
+}
+
+/// Leaves the partitions and serves those who waited for what was changed.
+#[inline]
+fn settle(site: &mut Site, keys: Keys) {
+    let ready = keys.leave();
+    if !ready.is_empty() {
+        super::blocking::serve(site, ready);
+    }
 }
 
 /// EXEC: all queued commands under the locks of all their keys.
@@ -268,6 +278,7 @@ fn exec(site: &mut Site, row: &'static Row) -> Flow {
     let watching = std::mem::take(&mut site.client.watching);
     let queue = site.client.multi.take().map_or_else(Vec::new, |multi| multi.queue);
     if valid {
+        site.client.waiting = Waiting::Denied;
         site.out.array(queue.len());
         for (row, args) in &queue {
             let args = args.as_args();
@@ -279,13 +290,14 @@ fn exec(site: &mut Site, row: &'static Row) -> Flow {
     }
     let counts = &site.stats.commands[row.id];
     counts.calls.add(1);
-    drop(keys);
+    site.client.waiting = Waiting::Allowed;
+    settle(site, keys);
     super::transaction::end_watches(site.state, watching);
     Flow::Next
 }
 
 #[inline]
-fn needs(command: &Command, args: Args) -> Needs {
+pub(super) fn needs(command: &Command, args: Args) -> Needs {
     match command.keys {
         [] if command.flags.has(flag::ATOMIC) => Needs::All,
         [] => Needs::Nothing,
@@ -317,7 +329,7 @@ fn needs(command: &Command, args: Args) -> Needs {
 }
 
 #[inline]
-fn enter<'a>(state: &'a State, needs: &Needs) -> Option<Held<'a>> {
+pub(super) fn enter<'a>(state: &'a State, needs: &Needs) -> Option<Held<'a>> {
     let keyspace = &state.keyspace;
     match needs {
         Needs::Nothing => Some(Held::new()),

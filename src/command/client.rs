@@ -3,13 +3,16 @@
 //! It belongs to the connection's worker; what other threads may know of it is in
 //! [`ClientShared`].
 
+use super::blocking::Nothing;
 use crate::command::table::Row;
 use crate::state::clients::ClientShared;
 use crate::state::pubsub::Kind;
+use crate::state::waiting::Waiter;
 use hashbrown::HashSet;
 use shoal_protocol::resp::OwnedArgs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// A transaction being queued.
 #[derive(Default)]
@@ -98,6 +101,31 @@ impl Subscriptions {
     }
 }
 
+/// A request that waits for a key.
+pub struct Blocked {
+    /// What stands in the queues.
+    pub waiter: Arc<Waiter>,
+    /// When its time is up; never, if there is none.
+    pub deadline: Option<Instant>,
+    /// What it hears then.
+    pub nothing: Nothing,
+}
+
+/// What a command does that finds nothing to take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Waiting {
+    /// It waits.
+    #[default]
+    Allowed,
+    /// It answers at once, as in a transaction or a script.
+    Denied,
+    /// It is waiting already, and this is an attempt to serve it.
+    Served {
+        /// Set if it found nothing again.
+        again: bool,
+    },
+}
+
 /// One connection.
 pub struct Client {
     /// What others see of it.
@@ -116,6 +144,10 @@ pub struct Client {
     pub no_touch: bool,
     /// Channels, patterns and shard channels subscribed to.
     pub subscriptions: Subscriptions,
+    /// The request that waits, during which no other is run.
+    pub blocked: Option<Blocked>,
+    /// Whether commands may wait.
+    pub waiting: Waiting,
     /// Close once the replies are sent.
     pub closing: bool,
 }
@@ -132,6 +164,8 @@ impl Client {
             replies: Replies::On,
             no_touch: false,
             subscriptions: Subscriptions::default(),
+            blocked: None,
+            waiting: Waiting::Allowed,
             closing: false,
         }
     }

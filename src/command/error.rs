@@ -72,6 +72,17 @@ pub const NO_AUTH: CmdError = CmdError::new("NOAUTH Authentication required.");
 /// EXEC after a command that could not be queued.
 pub const EXEC_ABORT: CmdError = CmdError::new("EXECABORT Transaction discarded because of previous errors.");
 
+/// A timeout is not a number.
+pub const BAD_TIMEOUT: CmdError = CmdError::new("ERR timeout is not a float or out of range");
+/// A timeout in ms is not an integer.
+pub const BAD_TIMEOUT_MS: CmdError = CmdError::new("ERR timeout is not an integer or out of range");
+/// A timeout is below 0.
+pub const NEGATIVE_TIMEOUT: CmdError = CmdError::new("ERR timeout is negative");
+/// A timeout is longer than anyone lives.
+pub const TIMEOUT_OUT_OF_RANGE: CmdError = CmdError::new("ERR timeout is out of range");
+/// CLIENT UNBLOCK with ERROR ended the wait.
+pub const UNBLOCKED: CmdError = CmdError::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+
 /// `command` was called with too few or too many arguments.
 pub fn wrong_arity(command: &str) -> CmdError {
     CmdError::with(format!("ERR wrong number of arguments for '{command}' command"))

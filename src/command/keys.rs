@@ -58,6 +58,7 @@ pub struct Keys<'a> {
     held: Held<'a>,
     first: Option<Located>,
     grows: bool,
+    ready: Vec<(usize, Box<[u8]>)>,
 }
 
 /// A string value as bytes.
@@ -116,7 +117,18 @@ impl<'a> Keys<'a> {
         db: usize,
         now_ms: i64,
     ) -> Self {
-        Keys { db, now_ms, dirty: 0, no_touch: false, state, stats, held, first, grows: false }
+        Keys {
+            db,
+            now_ms,
+            dirty: 0,
+            no_touch: false,
+            state,
+            stats,
+            held,
+            first,
+            grows: false,
+            ready: Vec::new(),
+        }
     }
 
     /// Lets accesses enter further partitions, waiting for them. Only for the one running script.
@@ -127,6 +139,19 @@ impl<'a> Keys<'a> {
     /// Names the first key of the next command, where these keys serve several.
     pub fn set_first(&mut self, first: Option<Located>) {
         self.first = first;
+    }
+
+    /// Says that keys of `db` may have appeared that are waited for, other than by [`Keys::modified`].
+    pub fn appeared(&mut self, db: usize) {
+        let mut ready = Vec::new();
+        self.each_partition(|_, partition| ready.extend(partition.awaited(db).map(|key| (db, key.into()))));
+        self.ready.append(&mut ready);
+    }
+
+    /// Leaves the partitions; returns the keys whose waiters are to be served.
+    #[must_use]
+    pub fn leave(self) -> Vec<(usize, Box<[u8]>)> {
+        self.ready
     }
 
     // Access.
@@ -253,6 +278,9 @@ impl<'a> Keys<'a> {
         let (partition, h) = self.enter(key);
         partition.touch(db, key);
         partition.dbs[db].changed(h, key);
+        if partition.is_awaited(db, key) {
+            self.ready.push((db, key.into()));
+        }
         self.event(class, event, key);
     }
 

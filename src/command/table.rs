@@ -74,6 +74,16 @@ pub fn all() -> impl Iterator<Item = &'static Row> {
     TABLE.rows.iter().flat_map(|row| std::iter::once(row).chain(&row.subcommands))
 }
 
+/// The row numbered `number`.
+pub fn by_number(number: usize) -> &'static Row {
+    all().find(|row| row.id == number).expect("numbers come from rows")
+}
+
+/// The number of a row of this table.
+pub fn number_of(command: &Command) -> usize {
+    by_name(command.name.as_bytes()).expect("commands come from this table").id
+}
+
 /// The row called `name` in any case; a subcommand is `container|name`.
 pub fn by_name(name: &[u8]) -> Option<&'static Row> {
     if let Some(at) = memchr::memchr(b'|', name) {

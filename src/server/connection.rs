@@ -7,19 +7,24 @@
 
 use crate::command::call::{self, Flow, Site};
 use crate::command::client::Client;
+use crate::command::{blocking, error};
+use crate::state::State;
 use crate::state::clients::Mail;
 use crate::worker::{Scratch, Worker};
 use shoal_protocol::resp::{Limits, Output, RequestParser};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 /// Slices handed to one `writev`.
 const SLICES: usize = 64;
+/// Bytes read from a client that waits before it is left to the kernel.
+const SET_ASIDE: usize = 1 << 20;
 /// Own buffers above this size are given back once they are empty.
 const KEEP: usize = 16 * 1024;
 
@@ -29,10 +34,12 @@ pub struct Connection {
     stream: TcpStream,
     client: Client,
     parser: RequestParser,
-    /// Input not yet run: half a request, or what a taken lock stopped.
+    /// Input not yet run: half a request, or what came behind a request that waits.
     input: Vec<u8>,
     /// Replies the socket did not take yet.
     output: Output,
+    /// Rings when the time of a waiting request is up.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// What ended a wait.
@@ -41,6 +48,7 @@ enum Event {
     Read(usize, Into),
     Writable,
     Mail,
+    TimeUp,
     Closed,
 }
 
@@ -54,7 +62,7 @@ enum Into {
 #[derive(PartialEq, Eq)]
 enum Turn {
     Done,
-    Contended,
+    Again,
     Close,
 }
 
@@ -68,6 +76,7 @@ impl Connection {
             parser: RequestParser::new(),
             input: Vec::new(),
             output: Output::default(),
+            timer: None,
         }
     }
 
@@ -84,10 +93,12 @@ impl Connection {
                 Event::Closed => return Ok(()),
                 Event::Writable => self.flush(),
                 Event::Mail => self.deliver(),
+                Event::TimeUp => self.give_up_waiting(),
+                Event::Read(len, into) if self.client.blocked.is_some() => self.set_aside(len, into),
                 Event::Read(len, into) => self.turn(len, into),
             };
             let mut turn = turn?;
-            while turn == Turn::Contended {
+            while turn == Turn::Again {
                 tokio::task::yield_now().await;
                 turn = self.turn(0, Into::Own)?;
             }
@@ -104,6 +115,15 @@ impl Connection {
         }
         if !self.output.is_empty() && self.stream.poll_write_ready(task)?.is_ready() {
             return Poll::Ready(Ok(Event::Writable));
+        }
+        if self.client.blocked.is_some() {
+            if self.poll_timer(task).is_ready() {
+                return Poll::Ready(Ok(Event::TimeUp));
+            }
+            // Reading on is how a client is found to be gone; but not without bound.
+            if self.input.len() >= SET_ASIDE {
+                return Poll::Pending;
+            }
         }
         let (len, into) = if self.input.is_empty() {
             let mut scratch = self.worker.scratch.borrow_mut();
@@ -122,6 +142,48 @@ impl Connection {
             (len, Into::Own)
         };
         Poll::Ready(Ok(if len == 0 { Event::Closed } else { Event::Read(len, into) }))
+    }
+
+    /// Ready when the time of the waiting request is up.
+    fn poll_timer(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.client.blocked.as_ref().and_then(|blocked| blocked.deadline);
+        let Some(deadline) = deadline else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        timer.as_mut().poll(task)
+    }
+
+    /// Ends a wait whose time is up.
+    fn give_up_waiting(&mut self) -> io::Result<Turn> {
+        self.timer = None;
+        let Some(nothing) = self.client.blocked.as_ref().map(|blocked| blocked.nothing) else {
+            return Ok(Turn::Done);
+        };
+        if !blocking::cancel(&self.worker.state, &mut self.client) {
+            // It is being served this very moment: look again soon, unless the reply is here first.
+            let soon = tokio::time::sleep(std::time::Duration::from_millis(1));
+            self.timer = Some(Box::pin(soon));
+            return Ok(Turn::Done);
+        }
+        nothing.reply(&mut self.output);
+        self.resume()
+    }
+
+    /// Sends what is due, and goes on with the input set aside unless the connection still waits.
+    fn resume(&mut self) -> io::Result<Turn> {
+        let turn = self.flush()?;
+        if self.client.blocked.is_some() {
+            return Ok(turn);
+        }
+        self.timer = None;
+        Ok(if turn == Turn::Done && !self.input.is_empty() { Turn::Again } else { turn })
+    }
+
+    /// Keeps what a waiting client sends for later.
+    fn set_aside(&mut self, len: usize, into: Into) -> io::Result<Turn> {
+        if into == Into::Scratch {
+            self.input.extend_from_slice(&self.worker.scratch.borrow().input[..len]);
+        }
+        Ok(Turn::Done)
     }
 
     /// Runs what has been read and sends the replies.
@@ -188,8 +250,8 @@ impl Connection {
 
     /// Sends what came by mail.
     fn deliver(&mut self) -> io::Result<Turn> {
-        open_mail(&mut self.client, &mut self.output);
-        self.flush()
+        open_mail(&self.worker.state, &mut self.client, &mut self.output);
+        self.resume()
     }
 
     /// Sends the last replies of a connection that is closed by us, as far as the client takes them in time.
@@ -205,6 +267,11 @@ impl Connection {
     }
 
     fn end(&mut self) {
+        while !blocking::cancel(&self.worker.state, &mut self.client) {
+            // It is being served this very moment, which takes microseconds.
+            open_mail(&self.worker.state, &mut self.client, &mut self.output);
+            std::thread::yield_now();
+        }
         crate::command::transaction::leave(&self.worker.state, &mut self.client);
         crate::command::pubsub::leave_all(&self.worker.state, &mut self.client);
         self.worker.state.clients.remove(self.client.shared.id);
@@ -212,10 +279,22 @@ impl Connection {
 }
 
 /// Takes the mail out of the inbox and puts pushes behind the replies.
-fn open_mail(client: &mut Client, out: &mut Output) {
+fn open_mail(state: &State, client: &mut Client, out: &mut Output) {
     while let Some(mail) = client.shared.receive() {
         match mail {
             Mail::Push(bytes) => out.raw(&bytes),
+            Mail::Unblocked(bytes) => {
+                out.raw(&bytes);
+                blocking::end(state, client);
+            }
+            Mail::Unblock { error } => {
+                let nothing = client.blocked.as_ref().map(|blocked| blocked.nothing);
+                if let Some(nothing) = nothing
+                    && blocking::cancel(state, client)
+                {
+                    if error { out.error(error::UNBLOCKED.text()) } else { nothing.reply(out) }
+                }
+            }
             Mail::Close => client.closing = true,
         }
     }
@@ -239,15 +318,18 @@ fn run(
             Ok(None) => break,
             Ok(Some(parsed)) => {
                 if call::call(&mut site, parser.args(rest)) == Flow::Contended {
-                    return (consumed, Turn::Contended);
+                    return (consumed, Turn::Again);
                 }
                 consumed += parsed.consumed;
                 // A message to itself comes right behind the reply of the command that sent it.
                 if site.client.shared.has_mail() {
-                    open_mail(site.client, site.out);
+                    open_mail(site.state, site.client, site.out);
                 }
                 if site.client.closing {
                     return (consumed, Turn::Close);
+                }
+                if site.client.blocked.is_some() {
+                    break;
                 }
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 //! A connection's own state belongs to its worker. What others may read is here as atomics, written by the worker
 //! in passing; what others want of it (a push, a close) is put into its inbox, and its worker is woken.
 
+use super::waiting::Waiter;
 use atomic_waker::AtomicWaker;
 use crossbeam::queue::SegQueue;
 use parking_lot::Mutex;
@@ -14,6 +15,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 pub enum Mail {
     /// Bytes to send, already in the client's protocol version.
     Push(Arc<[u8]>),
+    /// The reply it waited for.
+    Unblocked(Vec<u8>),
+    /// Stop waiting (CLIENT UNBLOCK): with the error, or as if the time were up.
+    Unblock {
+        /// With the error.
+        error: bool,
+    },
     /// Send what is due and close.
     Close,
 }
@@ -59,6 +67,8 @@ pub struct ClientShared {
     pub resp3: AtomicBool,
     /// How many channels, patterns and shard channels it listens to.
     pub subscriptions: [AtomicUsize; 3],
+    /// The request that waits for a key, if one does.
+    pub waiter: Mutex<Option<Arc<Waiter>>>,
     inbox: SegQueue<Mail>,
     inbox_bytes: AtomicUsize,
     mail: AtomicBool,
@@ -111,6 +121,8 @@ impl ClientShared {
 /// All connections by id.
 #[derive(Default)]
 pub struct Clients {
+    /// How many wait for a key.
+    pub blocked: AtomicUsize,
     last_id: AtomicU64,
     by_id: Mutex<BTreeMap<u64, Arc<ClientShared>>>,
 }
@@ -129,6 +141,7 @@ impl Clients {
             command: AtomicUsize::new(usize::MAX),
             resp3: AtomicBool::new(false),
             subscriptions: Default::default(),
+            waiter: Mutex::default(),
             inbox: SegQueue::new(),
             inbox_bytes: AtomicUsize::new(0),
             mail: AtomicBool::new(false),

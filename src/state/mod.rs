@@ -9,6 +9,7 @@ pub mod keyspace;
 pub mod partition;
 pub mod pubsub;
 pub mod stats;
+pub mod waiting;
 
 use crate::config::{Config, id, notify};
 use atomic_waker::AtomicWaker;

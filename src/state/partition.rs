@@ -2,10 +2,12 @@
 //!
 //! Invariant: a key lies in the partition of its slot, whatever its database.
 
+use super::waiting::Waiter;
 use crate::store::db::Db;
 use crate::store::entry::Entry;
 use crate::store::table::Keyed;
 use hashbrown::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,11 +51,17 @@ pub struct Partition {
     pub dbs: Vec<Db>,
     /// Flags of the connections that WATCH a key, raised when it changes; by database and key.
     watched: HashMap<DbKey, Vec<Arc<AtomicBool>>>,
+    /// Requests that wait for a key, in the order they came.
+    waiting: HashMap<DbKey, VecDeque<Arc<Waiter>>>,
 }
 
 impl Partition {
     pub(super) fn new(databases: usize) -> Partition {
-        Partition { dbs: (0..databases).map(|_| Db::default()).collect(), watched: HashMap::new() }
+        Partition {
+            dbs: (0..databases).map(|_| Db::default()).collect(),
+            watched: HashMap::new(),
+            waiting: HashMap::new(),
+        }
     }
 
     /// Raises `flag` when `key` changes, until [`Partition::unwatch`].
@@ -100,6 +108,43 @@ impl Partition {
                 flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
             }
         }
+    }
+
+    /// Puts a waiter at the end of the queue for `key`.
+    pub fn enqueue(&mut self, waiter: &Arc<Waiter>, key: &[u8]) {
+        self.waiting.entry((waiter.db, key.into())).or_default().push_back(Arc::clone(waiter));
+    }
+
+    /// Takes a waiter out of the queue for `key`.
+    pub fn dequeue(&mut self, waiter: &Arc<Waiter>, key: &[u8]) {
+        let id = (waiter.db, key.into());
+        if let Some(queue) = self.waiting.get_mut(&id) {
+            queue.retain(|other| !Arc::ptr_eq(other, waiter));
+            if queue.is_empty() {
+                self.waiting.remove(&id);
+            }
+        }
+    }
+
+    /// Whether anyone waits for `key`.
+    #[inline]
+    pub fn is_awaited(&self, db: usize, key: &[u8]) -> bool {
+        !self.waiting.is_empty() && self.waiting.contains_key(&(db, key.into()))
+    }
+
+    /// Those who wait for `key`, in order.
+    pub fn waiters(&self, db: usize, key: &[u8]) -> Vec<Arc<Waiter>> {
+        self.waiting.get(&(db, key.into())).map_or_else(Vec::new, |queue| queue.iter().cloned().collect())
+    }
+
+    /// The keys of `db` that are waited for.
+    pub fn awaited(&self, db: usize) -> impl Iterator<Item = &[u8]> {
+        self.waiting.keys().filter(move |(other, _)| *other == db).map(|(_, key)| &**key)
+    }
+
+    /// How many keys are waited for.
+    pub fn awaited_len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// How many keys are watched.

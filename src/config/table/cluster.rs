@@ -22,9 +22,9 @@ pub(super) const CLUSTER: Group = Group {
         ),
         row(
             "cluster-view",
-            Kind::Enum(&["node", "cluster"]),
-            "cluster",
-            "Whether commands without a key answer for this node alone or for the whole cluster.",
+            Kind::Enum(&["standalone", "cluster"]),
+            "standalone",
+            "What INFO says of clustering; clients that believe in a cluster give up databases other than 0.",
         ),
         row("cluster-enabled", BOOL, "no", "Be a member of a cluster.").immutable(),
         row(

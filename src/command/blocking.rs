@@ -1,0 +1,173 @@
+//! Waiting for a key: how a command begins to wait, is served, and stops.
+//!
+//! A blocking command's function tries first; finding nothing it calls [`wait`] and writes no reply. In a transaction or a
+//! script nothing may wait and it answers at once, as if the time were up. When another command changes one of the
+//! keys, [`serve`] runs the waiting request again on the spot, under the locks it needs, and mails its reply.
+
+use super::call::{self, Site};
+use super::client::{Blocked, Client, Waiting};
+use super::error::{self, CmdError};
+use super::keys::Keys;
+use super::{Cx, parse, table};
+use crate::state::State;
+use crate::state::clients::Mail;
+use crate::state::partition::partition_of;
+use crate::state::waiting::Waiter;
+use shoal_protocol::resp::{Args, Output, OwnedArgs};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a request hears whose time is up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nothing {
+    /// A null array.
+    Array,
+    /// A null.
+    Null,
+}
+
+impl Nothing {
+    /// Writes it.
+    pub fn reply(self, out: &mut Output) {
+        match self {
+            Nothing::Array => out.null_array(),
+            Nothing::Null => out.null(),
+        }
+    }
+}
+
+/// A timeout argument in seconds with fractions; 0 is for ever.
+pub fn timeout(arg: &[u8]) -> Result<Option<Duration>, CmdError> {
+    let seconds = parse::float(arg).map_err(|_| error::BAD_TIMEOUT)?;
+    if seconds < 0.0 {
+        return Err(error::NEGATIVE_TIMEOUT);
+    }
+    // Beyond what 64 bits hold in ms.
+    if seconds * 1000.0 >= i64::MAX as f64 {
+        return Err(error::TIMEOUT_OUT_OF_RANGE);
+    }
+    Ok((seconds > 0.0).then(|| Duration::from_millis((seconds * 1000.0).ceil() as u64)))
+}
+
+/// A timeout argument in whole ms; 0 is for ever.
+pub fn timeout_ms(arg: &[u8]) -> Result<Option<Duration>, CmdError> {
+    let ms = parse::int(arg).map_err(|_| error::BAD_TIMEOUT_MS)?;
+    let ms = u64::try_from(ms).map_err(|_| error::NEGATIVE_TIMEOUT)?;
+    Ok((ms > 0).then(|| Duration::from_millis(ms)))
+}
+
+/// Makes the connection wait until one of `keys` changes so that `request` succeeds, or `timeout` is over.
+///
+/// The keys' partitions are held. `nothing` is written at once where waiting is not allowed.
+pub fn wait<'k>(
+    cx: &mut Cx,
+    request: Args,
+    keys: impl IntoIterator<Item = &'k [u8]>,
+    timeout: Option<Duration>,
+    nothing: Nothing,
+) {
+    match &mut cx.client.waiting {
+        Waiting::Denied => return nothing.reply(cx.out),
+        Waiting::Served { again } => {
+            *again = true;
+            return;
+        }
+        Waiting::Allowed => {}
+    }
+    let mut owned = OwnedArgs::new();
+    request.iter().for_each(|arg| owned.push(arg));
+    let mut all: Vec<Box<[u8]>> = Vec::new();
+    for key in keys {
+        if !all.iter().any(|other| **other == *key) {
+            all.push(key.into());
+        }
+    }
+    let row = table::number_of(cx.command);
+    let shared = Arc::clone(&cx.client.shared);
+    let waiter = Arc::new(Waiter::new(shared, cx.keys.db, cx.out.proto, row, owned, all));
+    for key in &waiter.keys {
+        cx.keys.with_partition(partition_of(key), |partition| partition.enqueue(&waiter, key));
+    }
+    cx.state.clients.blocked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    *cx.client.shared.waiter.lock() = Some(Arc::clone(&waiter));
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    cx.client.blocked = Some(Blocked { waiter, deadline, nothing });
+}
+
+/// Serves those who wait for `ready` keys. No partition is held.
+pub fn serve(site: &mut Site, ready: Vec<(usize, Box<[u8]>)>) {
+    let mut ready = VecDeque::from(ready);
+    while let Some((db, key)) = ready.pop_front() {
+        let waiters = site.state.keyspace.enter(partition_of(&key)).waiters(db, &key);
+        for waiter in waiters {
+            if waiter.begin() {
+                ready.extend(serve_one(site, &waiter));
+            }
+        }
+    }
+}
+
+/// Runs a waiter's request; returns the keys that became ready by it.
+fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
+    let row = table::by_number(waiter.row);
+    let args = waiter.request.as_args();
+    let needs = call::needs(row.command, args);
+    let held = loop {
+        match call::enter(site.state, &needs) {
+            Some(held) => break held,
+            None => std::thread::yield_now(),
+        }
+    };
+    let mut out = Output::new(waiter.proto);
+    let mut client = Client::new(Arc::clone(&waiter.client), true);
+    client.db = waiter.db;
+    client.waiting = Waiting::Served { again: false };
+    let keys = Keys::new(site.state, site.stats, held, None, waiter.db, site.clock.unix_ms);
+    let (state, stats) = (site.state, site.stats);
+    let mut cx = Cx { state, stats, client: &mut client, keys, out: &mut out, command: row.command };
+    let result = (row.command.run)(&mut cx, args);
+    let mut keys = cx.keys;
+    // A key of another type is none to wait for, as long as it has it.
+    let again = matches!(client.waiting, Waiting::Served { again: true }) || result == Err(error::WRONG_TYPE);
+    if again {
+        waiter.wait_on();
+        return keys.leave();
+    }
+    if let Err(error) = result {
+        out.clear();
+        out.error(error.text());
+    }
+    for key in &waiter.keys {
+        keys.with_partition(partition_of(key), |partition| partition.dequeue(waiter, key));
+    }
+    waiter.served();
+    waiter.client.send(Mail::Unblocked(out.take_bytes()));
+    keys.leave()
+}
+
+/// Takes a waiter whose wait was cancelled out of its queues. No partition is held.
+pub fn leave_queues(state: &State, waiter: &Arc<Waiter>) {
+    for key in &waiter.keys {
+        state.keyspace.enter(partition_of(key)).dequeue(waiter, key);
+    }
+}
+
+/// Ends the wait of a connection that was served, or whose waiter is out of its queues.
+pub fn end(state: &State, client: &mut Client) {
+    if client.blocked.take().is_some() {
+        *client.shared.waiter.lock() = None;
+        state.clients.blocked.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Ends the wait of a connection from its own side; false if it is being served this moment.
+pub fn cancel(state: &State, client: &mut Client) -> bool {
+    let Some(blocked) = &client.blocked else { return true };
+    let cancelled = blocked.waiter.cancel();
+    if cancelled {
+        leave_queues(state, &blocked.waiter);
+        end(state, client);
+    }
+    cancelled
+}
