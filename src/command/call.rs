@@ -260,7 +260,7 @@ fn exec(site: &mut Site, row: &'static Row) -> Flow {
             Needs::All => all = true,
         }
     }
-    for (_, key, _) in &site.client.watching.keys {
+    for (_, key) in &site.client.watching.keys {
         partitions.push(crate::state::partition::partition_of(key));
     }
     partitions.sort_unstable();

@@ -28,8 +28,8 @@ pub struct Multi {
 pub struct Watching {
     /// Raised when one of them changes.
     pub changed: Arc<AtomicBool>,
-    /// The keys, by database, and whether each was already expired when the watch began.
-    pub keys: Vec<(usize, Box<[u8]>, bool)>,
+    /// The keys, by database.
+    pub keys: Vec<(usize, Box<[u8]>)>,
 }
 
 /// Which replies a connection wants (CLIENT REPLY).

@@ -8,11 +8,15 @@
 //! may name keys as they go, a missing partition is entered on the way.
 
 use super::error::{CmdError, WRONG_TYPE};
+use crate::config::id;
 use crate::state::State;
 use crate::state::access::AccessClock;
+use crate::state::expiry;
 use crate::state::keyspace::Held;
+use crate::state::lazyfree::Garbage;
 use crate::state::partition::{Partition, partition_of};
 use crate::state::stats::WorkerStats;
+use crate::store::db::Met;
 use crate::store::entry::{Entry, Extras, Payload, ValueRef};
 use crate::store::hash::hash;
 use crate::store::table::Place;
@@ -56,6 +60,8 @@ pub struct Keys<'a> {
     state: &'a State,
     stats: &'a WorkerStats,
     held: Held<'a>,
+    /// What was removed and is too large to drop while partitions are held: fields are dropped in their order.
+    dead: Vec<Garbage>,
     first: Option<Located>,
     grows: bool,
     ready: Vec<(usize, Box<[u8]>)>,
@@ -125,6 +131,7 @@ impl<'a> Keys<'a> {
             state,
             stats,
             held,
+            dead: Vec::new(),
             first,
             grows: false,
             ready: Vec::new(),
@@ -159,15 +166,30 @@ impl<'a> Keys<'a> {
     /// The entry of `key`, to be read: counted, and its clock moved.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.look_up(key, !self.no_touch)
+    }
+
+    /// The entry of `key`, of which something else than the value is told: counted, clock left alone.
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.look_up(key, false)
+    }
+
+    /// Counts an access to `key` and moves its clock, whatever the connection wants; false if there is no such key.
+    pub fn touch(&mut self, key: &[u8]) -> bool {
+        self.look_up(key, true).is_some()
+    }
+
+    #[inline]
+    fn look_up(&mut self, key: &[u8], touch: bool) -> Option<&Entry> {
         let Some((at, place)) = self.place(key) else {
             self.stats.misses.add(1);
             self.event(crate::config::notify::KEY_MISS, "keymiss", key);
             return None;
         };
         self.stats.hits.add(1);
-        let (clock, now_ms, no_touch) = (self.clock(), self.now_ms, self.no_touch);
+        let (clock, now_ms) = (self.clock(), self.now_ms);
         let entry = self.held[at].1.dbs[self.db].at_mut(place)?;
-        if !no_touch {
+        if touch {
             clock.touch(entry, now_ms);
         }
         Some(entry)
@@ -220,7 +242,6 @@ impl<'a> Keys<'a> {
     pub fn create_as<T: Stored>(&mut self, key: &[u8]) -> Result<&mut T, CmdError> {
         if !self.exists(key) {
             self.put(key, Payload::Object(Box::new(T::default().into_object())), Extras::default());
-            self.event(crate::config::notify::NEW_KEY, "new", key);
         }
         self.update_as(key).map(|object| object.expect("just made"))
     }
@@ -232,7 +253,14 @@ impl<'a> Keys<'a> {
     pub fn put(&mut self, key: &[u8], payload: Payload<'_>, extras: Extras) {
         let (clock, now_ms, db) = (self.clock(), self.now_ms, self.db);
         let (partition, h) = self.enter(key);
-        partition.dbs[db].put(h, key, payload, extras, clock.fresh(now_ms), now_ms);
+        match partition.dbs[db].put(h, key, payload, extras, clock.fresh(now_ms), now_ms) {
+            Met::Nothing => self.event(crate::config::notify::NEW_KEY, "new", key),
+            Met::String => {}
+            Met::Object(old) => {
+                let in_thread = self.lazy_server_del();
+                self.state.lazyfree.dispose(old, in_thread, &mut self.dead);
+            }
+        }
     }
 
     /// Gives `key` an object in place of whatever it held.
@@ -244,13 +272,35 @@ impl<'a> Keys<'a> {
     /// Files an entry taken from elsewhere, under its own key, in database `db`.
     pub fn insert(&mut self, db: usize, entry: Entry) {
         use crate::store::table::Keyed;
-        let now_ms = self.now_ms;
-        let (partition, _) = self.enter(entry.key());
-        partition.dbs[db].insert(entry, now_ms);
+        let (now_ms, state, in_thread) = (self.now_ms, self.state, self.lazy_server_del());
+        let (at, h) = self.enter_at(entry.key());
+        let table = &mut self.held[at].1.dbs[db];
+        match table.remove(h, entry.key()) {
+            Some(old) => state.lazyfree.dispose_entry(old, in_thread, &mut self.dead),
+            None => state.notify(crate::config::notify::NEW_KEY, "new", db, entry.key()),
+        }
+        table.insert(entry, now_ms);
+    }
+
+    /// Removes `key`; false if there is no such key.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.discard(key, self.lazy_server_del())
+    }
+
+    /// Removes `key`, leaving a large value to the thread that frees if so wanted; false if there is no such key.
+    pub fn discard(&mut self, key: &[u8], in_thread: bool) -> bool {
+        let Some(entry) = self.take(key) else { return false };
+        self.state.lazyfree.dispose_entry(entry, in_thread, &mut self.dead);
+        true
+    }
+
+    /// Has `garbage` dropped in the thread that frees, or here when the partitions are left.
+    pub fn dispose(&mut self, garbage: Garbage, in_thread: bool) {
+        if in_thread { self.state.lazyfree.add(garbage) } else { self.dead.push(garbage) }
     }
 
     /// Takes out the entry of `key`.
-    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         self.place(key)?;
         let db = self.db;
         let (partition, h) = self.enter(key);
@@ -315,6 +365,10 @@ impl<'a> Keys<'a> {
 
     // Helpers.
 
+    fn lazy_server_del(&self) -> bool {
+        self.state.config.flag(id::LAZYFREE_LAZY_SERVER_DEL)
+    }
+
     fn clock(&self) -> AccessClock {
         AccessClock::of(&self.state.config)
     }
@@ -376,11 +430,8 @@ impl<'a> Keys<'a> {
 
     #[cold]
     fn expire(&mut self, key: &[u8]) {
-        let db = self.db;
-        let (partition, h) = self.enter(key);
-        partition.dbs[db].remove(h, key);
-        partition.touch(db, key);
-        self.stats.expired.add(1);
-        self.event(crate::config::notify::EXPIRED, "expired", key);
+        let (at, h) = self.enter_at(key);
+        let partition = &mut self.held[at].1;
+        expiry::expire(self.state, self.stats, partition, (self.db, h, key), &mut self.dead);
     }
 }

@@ -9,9 +9,7 @@ use super::spec;
 use super::{Command, Cx, Group, command, flag, flags};
 use crate::state::State;
 use crate::state::partition::partition_of;
-use crate::store::hash::hash;
 use shoal_protocol::resp::Args;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const CONTROL: super::Flags =
@@ -70,18 +68,17 @@ fn watch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if cx.client.multi.is_some() {
         return Err(CmdError::new("ERR WATCH inside MULTI is not allowed"));
     }
-    let (db, now_ms) = (cx.keys.db, cx.keys.now_ms);
+    let db = cx.keys.db;
     for key in args.from(1) {
         let watching = &mut cx.client.watching;
-        if watching.keys.iter().any(|(other_db, other, _)| (*other_db, &**other) == (db, key)) {
+        if watching.keys.iter().any(|(other_db, other)| (*other_db, &**other) == (db, key)) {
             continue;
         }
-        let flag = Arc::clone(&watching.changed);
-        let expired = cx.keys.with_partition(partition_of(key), |partition| {
-            partition.watch(db, key, &flag);
-            partition.dbs[db].find(hash(key), key).is_some_and(|entry| entry.is_expired(now_ms))
-        });
-        watching.keys.push((db, key.into(), expired));
+        // A key past its time goes now, so that its removal is not taken for a change.
+        cx.keys.exists(key);
+        let flag = &watching.changed;
+        cx.keys.with_partition(partition_of(key), |partition| partition.watch(db, key, flag));
+        watching.keys.push((db, key.into()));
     }
     cx.out.ok();
     Ok(())
@@ -102,7 +99,7 @@ pub fn leave(state: &State, client: &mut Client) {
 
 /// Ends watches taken from a connection. The caller holds no partition.
 pub fn end_watches(state: &State, watching: Watching) {
-    for (db, key, _) in &watching.keys {
+    for (db, key) in &watching.keys {
         state.keyspace.enter(partition_of(key)).unwatch(*db, key, &watching.changed);
     }
 }
@@ -111,5 +108,5 @@ pub fn end_watches(state: &State, watching: Watching) {
 pub fn watches_hold(client: &Client, keys: &Keys<'_>) -> bool {
     let unchanged = |flag: &AtomicBool| !flag.load(Ordering::Relaxed);
     unchanged(&client.watching.changed)
-        && client.watching.keys.iter().all(|(db, key, was)| *was || !keys.is_expired_in(*db, key))
+        && client.watching.keys.iter().all(|(db, key)| !keys.is_expired_in(*db, key))
 }

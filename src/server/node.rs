@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub struct Node {
     state: Arc<State>,
     workers: Vec<JoinHandle<()>>,
+    lazyfree: Option<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -46,7 +47,13 @@ impl Node {
             std::thread::Builder::new().name(name).spawn(run).map_err(|source| Error::Thread { source })
         };
         let workers = sockets.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
-        Ok(Node { state, workers, addresses })
+        let lazyfree = {
+            let state = Arc::clone(&state);
+            let run = move || state.lazyfree.run();
+            let thread = std::thread::Builder::new().name("lazyfree".into()).spawn(run);
+            Some(thread.map_err(|source| Error::Thread { source })?)
+        };
+        Ok(Node { state, workers, lazyfree, addresses })
     }
 
     /// Where it speaks RESP.
@@ -90,9 +97,9 @@ impl Node {
     }
 
     fn join_workers(&mut self) {
-        for worker in self.workers.drain(..) {
-            if worker.join().is_err() {
-                tracing::error!("a worker ended by a panic");
+        for thread in self.workers.drain(..).chain(self.lazyfree.take()) {
+            if thread.join().is_err() {
+                tracing::error!("a thread ended by a panic");
             }
         }
     }

@@ -5,7 +5,9 @@
 pub mod access;
 pub mod clients;
 pub mod evict;
+pub mod expiry;
 pub mod keyspace;
+pub mod lazyfree;
 pub mod partition;
 pub mod pubsub;
 pub mod stats;
@@ -24,6 +26,10 @@ pub struct State {
     pub keyspace: keyspace::Keyspace,
     /// What eviction has its eye on.
     pub eviction: evict::Eviction,
+    /// Large values on their way out.
+    pub lazyfree: lazyfree::Lazyfree,
+    /// Whether the housekeeping removes expired keys (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: AtomicBool,
     /// Who listens to what.
     pub pubsub: pubsub::PubSub,
     /// The connections.
@@ -47,6 +53,8 @@ impl State {
         State {
             keyspace: keyspace::Keyspace::new(databases),
             eviction: evict::Eviction::default(),
+            lazyfree: lazyfree::Lazyfree::default(),
+            active_expire: AtomicBool::new(true),
             pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
             stats: stats::Stats::new(workers, commands),
@@ -86,6 +94,7 @@ impl State {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.stop_wakers.iter().for_each(AtomicWaker::wake);
+        self.lazyfree.stop();
     }
 
     /// Ready once the node is asked to stop; `thread` is a worker's number, or their count for the main thread.

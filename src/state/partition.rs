@@ -45,12 +45,14 @@ pub fn partition_of(key: &[u8]) -> u8 {
 /// A key of one of the databases.
 pub type DbKey = (usize, Box<[u8]>);
 
+type Watched = HashMap<DbKey, Vec<Arc<AtomicBool>>>;
+
 /// The data of one partition.
 pub struct Partition {
     /// Its share of each database.
     pub dbs: Vec<Db>,
     /// Flags of the connections that WATCH a key, raised when it changes; by database and key.
-    watched: HashMap<DbKey, Vec<Arc<AtomicBool>>>,
+    watched: Watched,
     /// Requests that wait for a key, in the order they came.
     waiting: HashMap<DbKey, VecDeque<Arc<Waiter>>>,
 }
@@ -93,21 +95,47 @@ impl Partition {
 
     #[cold]
     fn touch_watched(&self, db: usize, key: &[u8]) {
-        if let Some(flags) = self.watched.get(&(db, Box::from(key))) {
-            flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
-        }
+        raise(&self.watched, db, key);
     }
 
-    /// Tells the watchers of every key of `db` that exists now (or, with `also`, exists in that database) that it changed.
-    pub fn touch_all(&self, db: usize, also: Option<usize>, now_ms: i64) {
+    /// Removes entries of `db` that are due, telling their watchers, and hands each to `gone`: see [`Db::expire_due`].
+    pub fn expire_due(&mut self, db: usize, now_ms: i64, looks: usize, mut gone: impl FnMut(Entry)) -> bool {
+        let Partition { dbs, watched, .. } = self;
+        dbs[db].expire_due(now_ms, looks, |entry| {
+            if !watched.is_empty() {
+                raise(watched, db, entry.key());
+            }
+            gone(entry);
+        })
+    }
+
+    /// Takes out all entries of `db`, telling the watchers of each.
+    pub fn clear(&mut self, db: usize) -> Db {
+        self.touch_all(db, None);
+        std::mem::take(&mut self.dbs[db])
+    }
+
+    /// Exchanges two databases, telling the watchers of what is there in either.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        self.touch_all(a, Some(b));
+        self.touch_all(b, Some(a));
+        self.dbs.swap(a, b);
+    }
+
+    /// Tells the watchers of every key of `db` that exists (or, with `also`, exists in that database) that it changed.
+    fn touch_all(&self, db: usize, also: Option<usize>) {
         for ((watched_db, key), flags) in &self.watched {
             let h = crate::store::hash::hash(key);
-            let alive =
-                |db: usize| self.dbs[db].find(h, key).is_some_and(|entry: &Entry| !entry.is_expired(now_ms));
-            if *watched_db == db && (alive(db) || also.is_some_and(alive)) {
+            let there = |db: usize| self.dbs[db].find(h, key).is_some();
+            if *watched_db == db && (there(db) || also.is_some_and(there)) {
                 flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
             }
         }
+    }
+
+    /// The keys watched in database `db`.
+    pub fn watched(&self, db: usize) -> impl Iterator<Item = &[u8]> {
+        self.watched.keys().filter(move |(other, _)| *other == db).map(|(_, key)| &**key)
     }
 
     /// Puts a waiter at the end of the queue for `key`.
@@ -150,6 +178,13 @@ impl Partition {
     /// How many keys are watched.
     pub fn watched_len(&self) -> usize {
         self.watched.len()
+    }
+}
+
+/// Raises the flags of the watchers of `key`.
+fn raise(watched: &Watched, db: usize, key: &[u8]) {
+    if let Some(flags) = watched.get(&(db, Box::from(key))) {
+        flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
     }
 }
 

@@ -8,6 +8,17 @@ use super::entry::{Entry, Extras, Payload};
 use super::expire::Wheel;
 use super::hash::hash;
 use super::table::{Keyed, Place, Table};
+use super::value::Object;
+
+/// What [`Db::put`] met under its key.
+pub enum Met {
+    /// Nothing: the key is new.
+    Nothing,
+    /// A string.
+    String,
+    /// Anything else, which is the caller's to drop.
+    Object(Box<Object>),
+}
 
 /// Entries filed by key.
 #[derive(Default)]
@@ -67,22 +78,32 @@ impl Db {
 
     /// Gives `key` a value, new or in place of its old one.
     #[inline]
-    pub fn put(&mut self, h: u32, key: &[u8], payload: Payload<'_>, extras: Extras, clock: u32, now_ms: i64) {
-        let before = match self.table.find_hashed_mut(h, key) {
+    pub fn put(
+        &mut self,
+        h: u32,
+        key: &[u8],
+        payload: Payload<'_>,
+        extras: Extras,
+        clock: u32,
+        now_ms: i64,
+    ) -> Met {
+        let (before, met) = match self.table.find_hashed_mut(h, key) {
             Some(entry) => {
                 let before = entry.expires_at();
+                let met = entry.displace().map_or(Met::String, Met::Object);
                 entry.assign(payload, extras);
                 entry.set_clock(clock);
-                before
+                (before, met)
             }
             None => {
                 let mut entry = Entry::new(key, payload, extras);
                 entry.set_clock(clock);
                 self.table.insert_new(h, entry);
-                None
+                (None, Met::Nothing)
             }
         };
         self.index_expiry(h, before, extras.expires_at, now_ms);
+        met
     }
 
     /// Files an entry made elsewhere under its own key and gives back the one it replaced.

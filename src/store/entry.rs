@@ -410,6 +410,12 @@ impl Entry {
         object
     }
 
+    /// Takes out the object of an entry that is given another value next; nothing for a string.
+    #[inline]
+    pub(super) fn displace(&mut self) -> Option<Box<Object>> {
+        (self.header().tag == Tag::Object).then(|| self.take_object())
+    }
+
     /// The value as an owned object, for an entry that is being dropped.
     pub fn into_object(mut self) -> Option<Box<Object>> {
         (self.header().tag == Tag::Object).then(|| self.take_object())

@@ -2,7 +2,9 @@
 
 use super::Worker;
 use crate::state::partition::PARTITIONS;
+use crate::state::{expiry, unix_ms};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Looks at due keys per database and tick, so that a partition is held for well under a millisecond.
@@ -14,6 +16,9 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        if !worker.state.active_expire.load(Ordering::Relaxed) {
+            continue;
+        }
         for partition in (worker.index..PARTITIONS).step_by(workers) {
             expire(&worker, partition as u8).await;
         }
@@ -31,9 +36,7 @@ async fn expire(worker: &Worker, partition: u8) {
 /// Removes some of what is due in one database of a partition; returns whether more is.
 fn expire_some(worker: &Worker, partition: u8, db: usize) -> bool {
     // A partition in use is left for the next tick.
+    let mut dead = Vec::new();
     let Some(mut guard) = worker.state.keyspace.try_enter(partition) else { return false };
-    let mut gone = 0;
-    let more = guard.dbs[db].expire_due(crate::state::unix_ms(), LOOKS, |_| gone += 1);
-    worker.stats().expired.add(gone);
-    more
+    expiry::expire_due(&worker.state, worker.stats(), &mut guard, (db, unix_ms(), LOOKS), &mut dead)
 }
