@@ -4,6 +4,7 @@
 //! [`Flow::Contended`] with nothing done, and the connection calls again.
 
 use super::client::{Client, Multi, Replies, Waiting};
+use super::clock::Clock;
 use super::error::{self, CmdError};
 use super::keys::{Keys, Located};
 use super::spec::{Begin, Find};
@@ -18,7 +19,6 @@ use crate::state::stats::WorkerStats;
 use crate::store::table::Keyed;
 use shoal_protocol::resp::{Args, Output, Proto};
 use smallvec::SmallVec;
-use std::time::Instant;
 
 /// What the connection does after a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,45 +28,6 @@ pub enum Flow {
     Next,
     /// Nothing was done, for want of a lock: let others run and call again with the same request.
     Contended,
-}
-
-/// The time, read once between two commands.
-pub struct Clock {
-    /// The last reading.
-    pub instant: Instant,
-    /// The last reading as Unix time in ms.
-    pub unix_ms: i64,
-    base: Instant,
-    base_unix_ms: i64,
-}
-
-impl Clock {
-    /// A clock set by the system's.
-    pub fn new() -> Clock {
-        let (instant, unix_ms) = (Instant::now(), crate::state::unix_ms());
-        Clock { instant, unix_ms, base: instant, base_unix_ms: unix_ms }
-    }
-
-    /// Reads the system's clock; done at the start of a batch, so that a change of it is followed.
-    pub fn sync(&mut self) {
-        *self = Clock::new();
-    }
-
-    /// Reads the monotonic clock and returns the ns since the last reading.
-    #[inline]
-    pub fn lap(&mut self) -> u64 {
-        let now = Instant::now();
-        let nanos = now.duration_since(self.instant).as_nanos() as u64;
-        self.instant = now;
-        self.unix_ms = self.base_unix_ms + now.duration_since(self.base).as_millis() as i64;
-        nanos
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Clock::new()
-    }
 }
 
 /// Where a request runs and what it may touch.
@@ -87,7 +48,7 @@ pub struct Site<'s, 'c> {
 pub(super) enum Needs {
     Nothing,
     One(Located),
-    Some(SmallVec<[u8; 8]>, Located),
+    Several(Box<[u8]>, Located),
     All,
 }
 
@@ -179,6 +140,7 @@ fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
 }
 
 /// Takes back a reply the client does not want (CLIENT REPLY).
+#[inline]
 fn suppress(site: &mut Site, mark: shoal_protocol::resp::Mark) {
     match site.client.replies {
         Replies::On => {}
@@ -198,7 +160,7 @@ fn single(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     let needs = needs(row.command, args);
     let Some(held) = enter(site.state, &needs) else { return Flow::Contended };
     let first = match needs {
-        Needs::One(first) | Needs::Some(_, first) => Some(first),
+        Needs::One(first) | Needs::Several(_, first) => Some(first),
         Needs::Nothing | Needs::All => None,
     };
     let mut keys = Keys::new(site.state, site.stats, held, first, site.client.db, site.clock.unix_ms);
@@ -256,7 +218,7 @@ fn exec(site: &mut Site, row: &'static Row) -> Flow {
         match needs(row.command, args.as_args()) {
             Needs::Nothing => all |= table::is_whole(row.command),
             Needs::One(key) => partitions.push(key.partition),
-            Needs::Some(more, _) => partitions.extend_from_slice(&more),
+            Needs::Several(more, _) => partitions.extend_from_slice(&more),
             Needs::All => all = true,
         }
     }
@@ -322,7 +284,7 @@ pub(super) fn needs(command: &Command, args: Args) -> Needs {
             match first {
                 None => Needs::Nothing,
                 Some(first) if partitions.len() == 1 => Needs::One(first),
-                Some(first) => Needs::Some(partitions, first),
+                Some(first) => Needs::Several(partitions.into_vec().into(), first),
             }
         }
     }
@@ -339,7 +301,7 @@ pub(super) fn enter<'a>(state: &'a State, needs: &Needs) -> Option<Held<'a>> {
             held.push((key.partition, guard));
             Some(held)
         }
-        Needs::Some(partitions, _) => keyspace.try_enter_all(partitions.iter().copied()),
+        Needs::Several(partitions, _) => keyspace.try_enter_all(partitions.iter().copied()),
         Needs::All => {
             const { assert!(PARTITIONS == u8::MAX as usize + 1) };
             keyspace.try_enter_all(0..=u8::MAX)

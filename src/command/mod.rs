@@ -8,6 +8,7 @@
 pub mod blocking;
 pub mod call;
 pub mod client;
+pub mod clock;
 pub mod error;
 pub mod keys;
 pub mod parse;

@@ -2,7 +2,6 @@
 
 use super::error::{CmdError, wrong_arity};
 use super::{Command, flag};
-use hashbrown::HashTable;
 use shoal_protocol::resp::Args;
 use std::sync::LazyLock;
 
@@ -31,9 +30,15 @@ pub struct Row {
     pub subcommands: Vec<Row>,
 }
 
+/// Names up to this length are compared as one number.
+const SHORT: usize = 16;
+
 struct Table {
     rows: Vec<Row>,
-    by_name: HashTable<usize>,
+    /// Rows by their short names, an open-addressing table of a power of two of places.
+    short: Box<[Option<(u128, usize)>]>,
+    /// Rows whose names are longer.
+    long: Vec<usize>,
     len: usize,
 }
 
@@ -51,12 +56,22 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
             subs.map(|command| Row { command, id: number(), subcommands: Vec::new() }).collect();
         rows.push(Row { command, id, subcommands });
     }
-    let mut by_name = HashTable::new();
-    for at in 0..rows.len() {
-        let name = rows[at].command.name.as_bytes();
-        by_name.insert_unique(hash(name), at, |&at: &usize| hash(rows[at].command.name.as_bytes()));
+    let mut short = vec![None; (rows.len() * 4).next_power_of_two()].into_boxed_slice();
+    let mut long = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let name = row.command.name.as_bytes();
+        match number_of_name(name) {
+            Some(name) => {
+                let mut place = place(name, short.len());
+                while short[place].is_some() {
+                    place = (place + 1) % short.len();
+                }
+                short[place] = Some((name, at));
+            }
+            None => long.push(at),
+        }
     }
-    Table { rows, by_name, len: next }
+    Table { rows, short, long, len: next }
 });
 
 /// How many rows there are, subcommands included.
@@ -90,8 +105,41 @@ pub fn by_name(name: &[u8]) -> Option<&'static Row> {
         let container = by_name(&name[..at])?;
         return subcommand(container, &name[at + 1..]);
     }
-    let same = |&at: &usize| TABLE.rows[at].command.name.as_bytes().eq_ignore_ascii_case(name);
-    TABLE.by_name.find(hash(name), same).map(|&at| &TABLE.rows[at])
+    top_level(name)
+}
+
+/// The row called `name` in any case, of those that are no subcommands.
+#[inline]
+fn top_level(name: &[u8]) -> Option<&'static Row> {
+    let table = &*TABLE;
+    let Some(number) = number_of_name(name) else {
+        let named = |&&at: &&usize| table.rows[at].command.name.as_bytes().eq_ignore_ascii_case(name);
+        return table.long.iter().find(named).map(|&at| &table.rows[at]);
+    };
+    let mut place = place(number, table.short.len());
+    loop {
+        let (found, at) = table.short[place]?;
+        if found == number {
+            return Some(&table.rows[at]);
+        }
+        place = (place + 1) % table.short.len();
+    }
+}
+
+/// A short name in lower case as a number.
+#[inline]
+fn number_of_name(name: &[u8]) -> Option<u128> {
+    let mut bytes = [0; SHORT];
+    bytes.get_mut(..name.len())?.copy_from_slice(name);
+    bytes.make_ascii_lowercase();
+    Some(u128::from_le_bytes(bytes))
+}
+
+/// Where to look for a name first. Names come from the table, so nobody can choose them to collide.
+#[inline]
+fn place(name: u128, places: usize) -> usize {
+    let mixed = (name as u64 ^ (name >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 40) as usize & (places - 1)
 }
 
 fn subcommand(container: &'static Row, name: &[u8]) -> Option<&'static Row> {
@@ -103,7 +151,7 @@ fn subcommand(container: &'static Row, name: &[u8]) -> Option<&'static Row> {
 /// The row of a request, its number of arguments checked.
 #[inline]
 pub fn find(args: Args<'_>) -> Result<&'static Row, CmdError> {
-    let Some(mut row) = by_name(&args[0]).filter(|row| !row.command.name.contains('|')) else {
+    let Some(mut row) = top_level(&args[0]) else {
         return Err(unknown(args));
     };
     if !row.subcommands.is_empty() && args.len() > 1 {
@@ -117,7 +165,7 @@ pub fn find(args: Args<'_>) -> Result<&'static Row, CmdError> {
 
 /// The row of a request whatever its number of arguments; a container's own when no subcommand is given.
 pub fn find_any_count(args: Args<'_>) -> Option<&'static Row> {
-    let row = by_name(args.get(0)?).filter(|row| !row.command.name.contains('|'))?;
+    let row = top_level(args.get(0)?)?;
     match args.get(1) {
         Some(name) if !row.subcommands.is_empty() => subcommand(row, name),
         _ => Some(row),
@@ -146,16 +194,6 @@ fn unknown_subcommand(container: &Row, name: &[u8]) -> CmdError {
     let name = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
     let container = container.command.name.to_ascii_uppercase();
     CmdError::with(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
-}
-
-/// FNV-1a over the lower-cased name; names come from the table, so nobody can choose them to collide.
-#[inline]
-fn hash(name: &[u8]) -> u64 {
-    let mut h = 0xcbf2_9ce4_8422_2325u64;
-    for byte in name {
-        h = (h ^ u64::from(byte | 0x20)).wrapping_mul(0x0100_0000_01b3);
-    }
-    h ^ h >> 32 ^ h << 57
 }
 
 /// Whether EXEC must enter all partitions for this row.

@@ -306,7 +306,7 @@ fn run(
     client: &mut Client,
     parser: &mut RequestParser,
     out: &mut Output,
-    clock: &mut call::Clock,
+    clock: &mut crate::command::clock::Clock,
     bytes: &[u8],
 ) -> (usize, Turn) {
     let limits = Limits::default();

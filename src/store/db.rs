@@ -46,6 +46,11 @@ impl Db {
         self.volatile
     }
 
+    /// Whether [`Db::expire_due`] may have something to do, now or later.
+    pub fn awaits_expiry(&self) -> bool {
+        self.wheel.records() > 0
+    }
+
     /// The entry of `key`, whose hash is `h`, expired or not.
     #[inline]
     pub fn find(&self, h: u32, key: &[u8]) -> Option<&Entry> {

@@ -2,7 +2,7 @@
 
 pub mod tick;
 
-use crate::command::call::Clock;
+use crate::command::clock::Clock;
 use crate::state::State;
 use crate::state::stats::WorkerStats;
 use shoal_protocol::resp::Output;

@@ -25,18 +25,24 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
     }
 }
 
+/// Removes what is due in one partition, leaving it now and then so that nobody waits long.
 async fn expire(worker: &Worker, partition: u8) {
-    for db in 0..worker.state.keyspace.databases() {
-        while expire_some(worker, partition, db) {
-            tokio::task::yield_now().await;
-        }
+    while expire_some(worker, partition) {
+        tokio::task::yield_now().await;
     }
 }
 
-/// Removes some of what is due in one database of a partition; returns whether more is.
-fn expire_some(worker: &Worker, partition: u8, db: usize) -> bool {
+/// Removes some of what is due in a partition; returns whether more is.
+fn expire_some(worker: &Worker, partition: u8) -> bool {
     // A partition in use is left for the next tick.
     let mut dead = Vec::new();
     let Some(mut guard) = worker.state.keyspace.try_enter(partition) else { return false };
-    expiry::expire_due(&worker.state, worker.stats(), &mut guard, (db, unix_ms(), LOOKS), &mut dead)
+    let (state, stats) = (&worker.state, worker.stats());
+    let mut more = false;
+    for db in 0..state.keyspace.databases() {
+        if guard.dbs[db].awaits_expiry() {
+            more |= expiry::expire_due(state, stats, &mut guard, (db, unix_ms(), LOOKS), &mut dead);
+        }
+    }
+    more
 }
