@@ -165,8 +165,10 @@ fn single(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     };
     let mut keys = Keys::new(site.state, site.stats, held, first, site.client.db, site.clock.unix_ms);
     keys.no_touch = site.client.no_touch;
+    keys.client_id = site.client.shared.id;
     let keys = run(site, row, args, keys);
     settle(site, keys);
+    end_caching(site, row);
     Flow::Next
 }
 
@@ -177,7 +179,10 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Key
     let (state, stats, command) = (site.state, site.stats, row.command);
     let mut cx = Cx { state, stats, client: &mut *site.client, keys, out: &mut *site.out, command };
     let result = (command.run)(&mut cx, args);
-    let keys = cx.keys;
+    let mut keys = cx.keys;
+    if let Some(tracked) = &site.client.tracking {
+        super::tracking::remember(&mut keys, tracked, command, args);
+    }
     let counts = &stats.commands[row.id];
     if let Err(error) = result {
         site.out.truncate(mark);
@@ -196,6 +201,17 @@ fn settle(site: &mut Site, keys: Keys) {
     let ready = keys.leave();
     if !ready.is_empty() {
         super::blocking::serve(site, ready);
+    }
+    site.state.settle_tracking();
+}
+
+/// CLIENT CACHING is about the one command, or transaction, behind it.
+#[inline]
+fn end_caching(site: &mut Site, row: &Row) {
+    if let Some(tracked) = &mut site.client.tracking
+        && row.command.name != "client|caching"
+    {
+        tracked.caching = false;
     }
 }
 
@@ -235,6 +251,7 @@ fn exec(site: &mut Site, row: &'static Row) -> Flow {
     let Some(held) = held else { return Flow::Contended };
     let mut keys = Keys::new(site.state, site.stats, held, None, site.client.db, site.clock.unix_ms);
     keys.no_touch = site.client.no_touch;
+    keys.client_id = site.client.shared.id;
     let valid = super::transaction::watches_hold(site.client, &keys);
     // Taken first: an UNWATCH in the queue must find nothing to end while partitions are held.
     let watching = std::mem::take(&mut site.client.watching);
@@ -254,6 +271,7 @@ fn exec(site: &mut Site, row: &'static Row) -> Flow {
     counts.calls.add(1);
     site.client.waiting = Waiting::Allowed;
     settle(site, keys);
+    end_caching(site, row);
     super::transaction::end_watches(site.state, watching);
     Flow::Next
 }

@@ -4,6 +4,7 @@
 //! [`ClientShared`].
 
 use super::blocking::Nothing;
+use super::tracking::Tracked;
 use crate::command::table::Row;
 use crate::state::clients::ClientShared;
 use crate::state::pubsub::Kind;
@@ -144,6 +145,8 @@ pub struct Client {
     pub no_touch: bool,
     /// Channels, patterns and shard channels subscribed to.
     pub subscriptions: Subscriptions,
+    /// What CLIENT TRACKING asked for.
+    pub tracking: Option<Tracked>,
     /// The request that waits, during which no other is run.
     pub blocked: Option<Blocked>,
     /// Whether commands may wait.
@@ -164,6 +167,7 @@ impl Client {
             replies: Replies::On,
             no_touch: false,
             subscriptions: Subscriptions::default(),
+            tracking: None,
             blocked: None,
             waiting: Waiting::Allowed,
             closing: false,

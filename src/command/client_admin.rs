@@ -3,6 +3,7 @@
 use super::client::Replies;
 use super::connection::check_label;
 use super::error::{self, CmdError};
+use super::tracking;
 use super::{Command, Cx, Flags, Group, command, flag, flags};
 use shoal_protocol::resp::Args;
 
@@ -34,6 +35,26 @@ pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, supe
             "Sets information specific to the client or connection.",
         ),
         sub("client|setname", 3, setname).doc("2.6.9", "connection-name", "Sets the connection name."),
+        sub("client|caching", 3, tracking::caching).doc(
+            "6.0.0",
+            "<YES | NO>",
+            "Instructs the server whether to track the keys in the next request.",
+        ),
+        sub("client|getredir", 2, tracking::getredir).doc(
+            "6.0.0",
+            "",
+            "Returns the client ID to which the connection's tracking notifications are redirected.",
+        ),
+        sub("client|tracking", -3, tracking::tracking).doc(
+            "6.0.0",
+            "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+            "Controls server-assisted client-side caching for the connection.",
+        ),
+        sub("client|trackinginfo", 2, tracking::trackinginfo).doc(
+            "6.2.0",
+            "",
+            "Returns information about server-assisted client-side caching for the connection.",
+        ),
     ])];
 
 /// CLIENT ID

@@ -16,11 +16,13 @@ use crate::state::keyspace::Held;
 use crate::state::lazyfree::Garbage;
 use crate::state::partition::{Partition, partition_of};
 use crate::state::stats::WorkerStats;
+use crate::state::tracking::Tracker;
 use crate::store::db::Met;
 use crate::store::entry::{Entry, Extras, Payload, ValueRef};
 use crate::store::hash::hash;
 use crate::store::table::Place;
 use crate::store::value::{Object, Stored};
+use std::sync::Arc;
 
 /// A key with what routing found out about it.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +57,8 @@ pub struct Keys<'a> {
     pub now_ms: i64,
     /// Changes made so far.
     pub dirty: u64,
+    /// The connection whose command it is; 0 for none.
+    pub client_id: u64,
     /// Whether reads leave the access clock alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
     state: &'a State,
@@ -127,6 +131,7 @@ impl<'a> Keys<'a> {
             db,
             now_ms,
             dirty: 0,
+            client_id: 0,
             no_touch: false,
             state,
             stats,
@@ -324,9 +329,9 @@ impl<'a> Keys<'a> {
     #[inline]
     pub fn modified(&mut self, class: i64, event: &'static str, key: &[u8]) {
         self.dirty += 1;
-        let db = self.db;
+        let (state, db, by) = (self.state, self.db, self.client_id);
         let (partition, h) = self.enter(key);
-        partition.touch(db, key);
+        state.key_changed(partition, db, key, by);
         partition.dbs[db].changed(h, key);
         if partition.is_awaited(db, key) {
             self.ready.push((db, key.into()));
@@ -338,6 +343,13 @@ impl<'a> Keys<'a> {
     #[inline]
     pub fn event(&mut self, class: i64, event: &'static str, key: &[u8]) {
         self.state.notify(class, event, self.db, key);
+    }
+
+    /// Remembers that `tracker` has read `key`.
+    pub fn remember(&mut self, key: &[u8], tracker: &Arc<Tracker>) {
+        let state = self.state;
+        let (partition, _) = self.enter(key);
+        state.tracking.remember(partition, key, tracker);
     }
 
     /// Whether `key` of database `db` is there but past its time.

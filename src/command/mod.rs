@@ -25,6 +25,7 @@ pub mod introspect;
 pub mod pubsub;
 pub mod server;
 pub mod string;
+pub mod tracking;
 pub mod transaction;
 
 use crate::state::State;

@@ -273,6 +273,7 @@ impl Connection {
             std::thread::yield_now();
         }
         crate::command::transaction::leave(&self.worker.state, &mut self.client);
+        crate::command::tracking::stop(&self.worker.state, &mut self.client);
         crate::command::pubsub::leave_all(&self.worker.state, &mut self.client);
         self.worker.state.clients.remove(self.client.shared.id);
     }

@@ -72,6 +72,7 @@ pub struct ClientShared {
     inbox: SegQueue<Mail>,
     inbox_bytes: AtomicUsize,
     mail: AtomicBool,
+    closed: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -90,6 +91,11 @@ impl ClientShared {
     /// Bytes waiting in the inbox.
     pub fn inbox_bytes(&self) -> usize {
         self.inbox_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Whether there is mail.
@@ -145,6 +151,7 @@ impl Clients {
             inbox: SegQueue::new(),
             inbox_bytes: AtomicUsize::new(0),
             mail: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         });
         self.by_id.lock().insert(client.id, Arc::clone(&client));
@@ -153,7 +160,9 @@ impl Clients {
 
     /// Forgets a connection.
     pub fn remove(&self, id: u64) {
-        self.by_id.lock().remove(&id);
+        if let Some(client) = self.by_id.lock().remove(&id) {
+            client.closed.store(true, Ordering::Relaxed);
+        }
     }
 
     /// How many there are.

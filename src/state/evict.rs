@@ -82,7 +82,7 @@ pub fn make_room(state: &State, now_ms: i64, mut gone: impl FnMut(usize, Entry))
         let fits = db.find(h, &best.key).is_some_and(|entry| !volatile || entry.expires_at().is_some());
         let evicted = if fits { db.remove(h, &best.key) } else { None };
         if evicted.is_some() {
-            partition.touch(best.db, &best.key);
+            state.key_changed(&mut partition, best.db, &best.key, 0);
         }
         drop(partition);
         if let Some(entry) = evicted {

@@ -20,7 +20,7 @@ pub fn expire(
     dead: &mut Vec<Garbage>,
 ) {
     if let Some(entry) = partition.dbs[db].remove(h, key) {
-        partition.touch(db, key);
+        state.key_changed(partition, db, key, 0);
         bury(state, stats, db, entry, dead);
     }
 }
@@ -33,7 +33,13 @@ pub fn expire_due(
     (db, now_ms, looks): (usize, i64, usize),
     dead: &mut Vec<Garbage>,
 ) -> bool {
-    partition.expire_due(db, now_ms, looks, |entry| bury(state, stats, db, entry, dead))
+    let mut gone = Vec::new();
+    let more = partition.dbs[db].expire_due(now_ms, looks, |entry| gone.push(entry));
+    for entry in gone {
+        state.key_changed(partition, db, entry.key(), 0);
+        bury(state, stats, db, entry, dead);
+    }
+    more
 }
 
 fn bury(state: &State, stats: &WorkerStats, db: usize, entry: Entry, dead: &mut Vec<Garbage>) {

@@ -11,6 +11,7 @@ pub mod lazyfree;
 pub mod partition;
 pub mod pubsub;
 pub mod stats;
+pub mod tracking;
 pub mod waiting;
 
 use crate::config::{Config, id, notify};
@@ -30,6 +31,8 @@ pub struct State {
     pub lazyfree: lazyfree::Lazyfree,
     /// Whether the housekeeping removes expired keys (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: AtomicBool,
+    /// Who caches what.
+    pub tracking: tracking::Tracking,
     /// Who listens to what.
     pub pubsub: pubsub::PubSub,
     /// The connections.
@@ -55,6 +58,7 @@ impl State {
             eviction: evict::Eviction::default(),
             lazyfree: lazyfree::Lazyfree::default(),
             active_expire: AtomicBool::new(true),
+            tracking: tracking::Tracking::default(),
             pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
             stats: stats::Stats::new(workers, commands),
@@ -64,6 +68,27 @@ impl State {
             stopping: AtomicBool::new(false),
             stop_wakers: (0..=workers).map(|_| AtomicWaker::new()).collect(),
             config,
+        }
+    }
+
+    /// Tells those who watch or cache `key` that the connection `by` (0: nobody) changed it.
+    #[inline]
+    pub fn key_changed(&self, partition: &mut partition::Partition, db: usize, key: &[u8], by: u64) {
+        partition.touch(db, key);
+        if self.tracking.is_active() {
+            self.tracking.changed(partition, key, by);
+        }
+    }
+
+    /// Sends what trackers are owed and keeps their table small. No partition is held.
+    #[inline]
+    pub fn settle_tracking(&self) {
+        if self.tracking.is_active() {
+            self.tracking.settle();
+            let most = self.config.size(id::TRACKING_TABLE_MAX_KEYS);
+            if self.tracking.is_over(most) {
+                self.tracking.shrink(most, |number, visit| visit(&mut self.keyspace.enter(number)));
+            }
         }
     }
 

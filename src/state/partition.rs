@@ -2,6 +2,7 @@
 //!
 //! Invariant: a key lies in the partition of its slot, whatever its database.
 
+use super::tracking::Tracker;
 use super::waiting::Waiter;
 use crate::store::db::Db;
 use crate::store::entry::Entry;
@@ -55,6 +56,8 @@ pub struct Partition {
     watched: Watched,
     /// Requests that wait for a key, in the order they came.
     waiting: HashMap<DbKey, VecDeque<Arc<Waiter>>>,
+    /// Who caches a key, of whatever database.
+    tracked: HashMap<Box<[u8]>, Vec<Arc<Tracker>>>,
 }
 
 impl Partition {
@@ -63,6 +66,7 @@ impl Partition {
             dbs: (0..databases).map(|_| Db::default()).collect(),
             watched: HashMap::new(),
             waiting: HashMap::new(),
+            tracked: HashMap::new(),
         }
     }
 
@@ -96,17 +100,6 @@ impl Partition {
     #[cold]
     fn touch_watched(&self, db: usize, key: &[u8]) {
         raise(&self.watched, db, key);
-    }
-
-    /// Removes entries of `db` that are due, telling their watchers, and hands each to `gone`: see [`Db::expire_due`].
-    pub fn expire_due(&mut self, db: usize, now_ms: i64, looks: usize, mut gone: impl FnMut(Entry)) -> bool {
-        let Partition { dbs, watched, .. } = self;
-        dbs[db].expire_due(now_ms, looks, |entry| {
-            if !watched.is_empty() {
-                raise(watched, db, entry.key());
-            }
-            gone(entry);
-        })
     }
 
     /// Takes out all entries of `db`, telling the watchers of each.
@@ -173,6 +166,26 @@ impl Partition {
     /// How many keys are waited for.
     pub fn awaited_len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Remembers that `tracker` caches `key`; true if nobody did yet.
+    pub fn track(&mut self, key: &[u8], tracker: &Arc<Tracker>) -> bool {
+        let before = self.tracked.len();
+        let trackers = self.tracked.entry(key.into()).or_default();
+        if !trackers.iter().any(|other| Arc::ptr_eq(other, tracker)) {
+            trackers.push(Arc::clone(tracker));
+        }
+        self.tracked.len() > before
+    }
+
+    /// Forgets who caches `key` and returns them.
+    pub fn untrack(&mut self, key: &[u8]) -> Option<Vec<Arc<Tracker>>> {
+        if self.tracked.is_empty() { None } else { self.tracked.remove(key) }
+    }
+
+    /// Any key that someone caches.
+    pub fn tracked_key(&self) -> Option<Box<[u8]>> {
+        self.tracked.keys().next().cloned()
     }
 
     /// How many keys are watched.

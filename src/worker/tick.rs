@@ -22,6 +22,7 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
         for partition in (worker.index..PARTITIONS).step_by(workers) {
             expire(&worker, partition as u8).await;
         }
+        worker.state.settle_tracking();
     }
 }
 
