@@ -56,6 +56,18 @@ pub const OUT_OF_RANGE: CmdError = CmdError::new("ERR index out of range");
 pub const NO_SUCH_KEY: CmdError = CmdError::new("ERR no such key");
 /// A number must not be negative.
 pub const NOT_POSITIVE: CmdError = CmdError::new("ERR value is out of range, must be positive");
+/// A number is the one whose negative does not exist.
+pub const NOT_SYMMETRIC: CmdError = CmdError::new(
+    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+);
+/// A number is beyond what makes sense.
+pub const VALUE_OUT_OF_RANGE: CmdError = CmdError::new("ERR value is out of range");
+/// The number of keys in front of them is not above 0.
+pub const BAD_NUMKEYS: CmdError = CmdError::new("ERR numkeys should be greater than 0");
+/// A number of elements is not above 0.
+pub const BAD_COUNT: CmdError = CmdError::new("ERR count should be greater than 0");
+/// A cursor is not one that a scan gave out.
+pub const BAD_CURSOR: CmdError = CmdError::new("ERR invalid cursor");
 /// A float result cannot be represented.
 pub const NAN_OR_INFINITY: CmdError = CmdError::new("ERR increment would produce NaN or Infinity");
 /// A string would outgrow proto-max-bulk-len.

@@ -117,6 +117,11 @@ fn object<T: Stored>(entry: &Entry) -> Result<&T, CmdError> {
     }
 }
 
+/// The object of an entry as one type, to change, or the error that it holds something else.
+fn object_mut<T: Stored>(entry: &mut Entry) -> Result<&mut T, CmdError> {
+    entry.object_mut().and_then(|object| T::of_mut(object)).ok_or(WRONG_TYPE)
+}
+
 impl<'a> Keys<'a> {
     /// The keys of the `held` partitions; `first` is what routing already knows of the first key.
     pub fn new(
@@ -192,12 +197,7 @@ impl<'a> Keys<'a> {
             return None;
         };
         self.stats.hits.add(1);
-        let (clock, now_ms) = (self.clock(), self.now_ms);
-        let entry = self.held[at].1.dbs[self.db].at_mut(place)?;
-        if touch {
-            clock.touch(entry, now_ms);
-        }
-        Some(entry)
+        self.entry_at(at, place, touch).map(|entry| &*entry)
     }
 
     /// The entry of `key`, to be looked at beside others: not counted, clock left alone.
@@ -206,11 +206,11 @@ impl<'a> Keys<'a> {
         self.held[at].1.dbs[self.db].find(h, key).filter(|entry| !entry.is_expired(self.now_ms))
     }
 
-    /// The entry of `key`, to be changed in place; say [`Keys::modified`] afterwards.
+    /// The entry of `key`, to be changed in place; its clock moves. Say [`Keys::modified`] afterwards.
     #[inline]
     pub fn find(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let (at, place) = self.place(key)?;
-        self.held[at].1.dbs[self.db].at_mut(place)
+        self.entry_at(at, place, !self.no_touch)
     }
 
     /// Whether `key` exists; not counted.
@@ -237,18 +237,30 @@ impl<'a> Keys<'a> {
     pub fn update_as<T: Stored>(&mut self, key: &[u8]) -> Result<Option<&mut T>, CmdError> {
         match self.find(key) {
             None => Ok(None),
-            Some(entry) => {
-                entry.object_mut().and_then(|object| T::of_mut(object)).map(Some).ok_or(WRONG_TYPE)
-            }
+            Some(entry) => object_mut(entry).map(Some),
         }
     }
 
     /// The object of `key`, to be changed; an empty one is made if there is none (never leave it empty).
     pub fn create_as<T: Stored>(&mut self, key: &[u8]) -> Result<&mut T, CmdError> {
-        if !self.exists(key) {
-            self.put(key, Payload::Object(Box::new(T::default().into_object())), Extras::default());
-        }
-        self.update_as(key).map(|object| object.expect("just made"))
+        self.create_with(key, T::default)
+    }
+
+    /// The object of `key`, to be changed; if there is none, the one `make` makes (never leave it empty).
+    #[inline]
+    pub fn create_with<T: Stored>(
+        &mut self,
+        key: &[u8],
+        make: impl FnOnce() -> T,
+    ) -> Result<&mut T, CmdError> {
+        let (at, place) = match self.place(key) {
+            Some(found) => found,
+            None => {
+                self.put(key, Payload::Object(Box::new(make().into_object())), Extras::default());
+                self.place(key).expect("just made")
+            }
+        };
+        object_mut(self.entry_at(at, place, !self.no_touch).expect("nothing moved since"))
     }
 
     // Change.
@@ -438,6 +450,17 @@ impl<'a> Keys<'a> {
             return None;
         }
         Some((at, place))
+    }
+
+    /// The entry at `place` of a held partition, its access clock moved if this is to `touch` it.
+    #[inline]
+    fn entry_at(&mut self, at: usize, place: Place, touch: bool) -> Option<&mut Entry> {
+        let (clock, now_ms) = (self.clock(), self.now_ms);
+        let entry = self.held[at].1.dbs[self.db].at_mut(place)?;
+        if touch {
+            clock.touch(entry, now_ms);
+        }
+        Some(entry)
     }
 
     #[cold]

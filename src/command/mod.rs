@@ -12,6 +12,8 @@ pub mod clock;
 pub mod error;
 pub mod keys;
 pub mod parse;
+pub mod reply;
+pub mod scan;
 pub mod spec;
 pub mod table;
 

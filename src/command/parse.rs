@@ -14,9 +14,23 @@ pub fn float(arg: &[u8]) -> Result<f64, CmdError> {
     number::parse_f64(arg).ok_or(error::NOT_A_FLOAT)
 }
 
-/// An integer that is not negative.
+/// An integer that is not negative; anything else is the same error.
 pub fn positive(arg: &[u8]) -> Result<usize, CmdError> {
-    usize::try_from(int(arg)?).map_err(|_| error::NOT_POSITIVE)
+    at_least(0, arg, error::NOT_POSITIVE)
+}
+
+/// An integer of at least `least`; anything else is `otherwise`.
+pub fn at_least(least: usize, arg: &[u8], otherwise: CmdError) -> Result<usize, CmdError> {
+    let number = number::parse_i64(arg).and_then(|n| usize::try_from(n).ok());
+    number.filter(|&n| n >= least).ok_or(otherwise)
+}
+
+/// An integer whose negative is one as well.
+pub fn symmetric(arg: &[u8]) -> Result<i64, CmdError> {
+    match int(arg)? {
+        i64::MIN => Err(error::NOT_SYMMETRIC),
+        n => Ok(n),
+    }
 }
 
 /// Whether `arg` is `word` in any case.

@@ -50,6 +50,10 @@ const fn at(begin: usize, last: i32, step: usize, usage: &'static str) -> KeySpe
     KeySpec { begin: Begin::Index(begin), find: Find::Range { last, step, limit: 0 }, usage }
 }
 
+const fn counted(begin: usize, usage: &'static str) -> KeySpec {
+    KeySpec { begin: Begin::Index(begin), find: Find::Count { count: 0, first: 1, step: 1 }, usage }
+}
+
 /// One key, which the command reads.
 pub const READ: &[KeySpec] = &[at(1, 0, 1, "RO ACCESS")];
 /// One key, of which the command reads something about the value, not the value.
@@ -86,19 +90,24 @@ pub const OVERWRITE_COUNTED_PAIRS: &[KeySpec] = &[KeySpec {
     find: Find::Count { count: 0, first: 1, step: 2 },
     usage: "OW UPDATE",
 }];
+/// One key, which the command reads and may change.
+pub const ACCESS: &[KeySpec] = &[at(1, 0, 1, "RW ACCESS")];
+/// A key to be shortened and one to be added to.
+pub const MOVE: &[KeySpec] = &[at(1, 0, 1, "RW ACCESS DELETE"), at(2, 0, 1, "RW INSERT")];
+/// Keys to be read and shortened, then one more argument.
+pub const ACCESS_DELETE_BUT_LAST: &[KeySpec] = &[at(1, -2, 1, "RW ACCESS DELETE")];
+/// A count, then so many keys to be read and shortened.
+pub const ACCESS_DELETE_COUNTED: &[KeySpec] = &[counted(1, "RW ACCESS DELETE")];
+/// Another argument, a count, then so many keys to be read and shortened.
+pub const ACCESS_DELETE_COUNTED_SECOND: &[KeySpec] = &[counted(2, "RW ACCESS DELETE")];
 /// A destination, then sources up to the end.
 pub const STORE_ALL: &[KeySpec] = &[at(1, 0, 1, "OW UPDATE"), at(2, -1, 1, "RO ACCESS")];
+/// A destination, then sources up to the end, as Redis declares them for SINTERSTORE.
+pub const UPDATE_STORE_ALL: &[KeySpec] = &[at(1, 0, 1, "RW UPDATE"), at(2, -1, 1, "RO ACCESS")];
 /// A count, then so many sources.
-pub const READ_COUNTED: &[KeySpec] = &[KeySpec {
-    begin: Begin::Index(1),
-    find: Find::Count { count: 0, first: 1, step: 1 },
-    usage: "RO ACCESS",
-}];
+pub const READ_COUNTED: &[KeySpec] = &[counted(1, "RO ACCESS")];
 /// A destination, a count, then so many sources.
-pub const STORE_COUNTED: &[KeySpec] = &[
-    at(1, 0, 1, "OW UPDATE"),
-    KeySpec { begin: Begin::Index(2), find: Find::Count { count: 0, first: 1, step: 1 }, usage: "RO ACCESS" },
-];
+pub const STORE_COUNTED: &[KeySpec] = &[at(1, 0, 1, "OW UPDATE"), counted(2, "RO ACCESS")];
 /// A key of a subcommand, which is read.
 pub const SUB_READ: &[KeySpec] = &[at(2, 0, 1, "RO ACCESS")];
 /// A key of a subcommand, of which something is told.
