@@ -165,6 +165,20 @@ impl Output {
         self.aggregate(Aggregate::Set, len);
     }
 
+    /// Opens an array of `len` pairs, each to be opened by [`pair`](Self::pair); in RESP2 all their parts follow in one array.
+    #[inline]
+    pub fn pairs(&mut self, len: usize) {
+        self.count(b'*', if self.proto == Proto::Resp2 { len * 2 } else { len });
+    }
+
+    /// Opens one of [`pairs`](Self::pairs): two replies follow.
+    #[inline]
+    pub fn pair(&mut self) {
+        if self.proto == Proto::Resp3 {
+            self.array(2);
+        }
+    }
+
     /// Opens a message that answers no request: `len` replies follow, the first a string that says of what kind it is.
     #[inline]
     pub fn push(&mut self, len: usize) {

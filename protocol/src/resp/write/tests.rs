@@ -35,6 +35,8 @@ fn every_kind_of_reply() {
     same(|out| out.raw(b"x"), "x");
     check(|out| out.null(), "$-1\r\n", "_\r\n");
     check(|out| out.null_array(), "*-1\r\n", "_\r\n");
+    check(|out| out.pairs(7), "*14\r\n", "*7\r\n");
+    check(|out| out.pair(), "", "*2\r\n");
     check(|out| out.map(7), "*14\r\n", "%7\r\n");
     check(|out| out.set(12), "*12\r\n", "~12\r\n");
     check(|out| out.push(3), "*3\r\n", ">3\r\n");
