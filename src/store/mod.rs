@@ -4,6 +4,7 @@ pub mod db;
 pub mod entry;
 pub mod expire;
 pub mod hash;
+pub mod rdb;
 pub mod table;
 pub mod types;
 pub mod value;
