@@ -137,6 +137,7 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
     if let Err(error) = result {
         out.clear();
         out.error(error.text());
+        state.count_error(stats, error.text());
     }
     for key in &waiter.keys {
         keys.with_partition(partition_of(key), |partition| partition.dequeue(waiter, key));

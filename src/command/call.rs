@@ -7,6 +7,7 @@ use super::client::{Client, Multi, Replies, Waiting};
 use super::clock::Clock;
 use super::error::{self, CmdError};
 use super::keys::{Keys, Located};
+use super::record::{self, Cost};
 use super::spec::{Begin, Find};
 use super::table::{self, Row};
 use super::{Command, Cx, flag};
@@ -15,6 +16,7 @@ use crate::state::State;
 use crate::state::evict;
 use crate::state::keyspace::Held;
 use crate::state::partition::PARTITIONS;
+use crate::state::pause::Paused;
 use crate::state::stats::WorkerStats;
 use crate::store::table::Keyed;
 use shoal_protocol::resp::{Args, Output, Proto};
@@ -28,6 +30,8 @@ pub enum Flow {
     Next,
     /// Nothing was done, for want of a lock: let others run and call again with the same request.
     Contended,
+    /// Nothing was done, as requests like this one are held: call again once the pause is over.
+    Paused,
 }
 
 /// Where a request runs and what it may touch.
@@ -64,6 +68,9 @@ pub fn call(site: &mut Site, args: Args) -> Flow {
             return Flow::Next;
         }
     };
+    if site.state.pause.begun() && is_held(site, row) {
+        return Flow::Paused;
+    }
     if let Some(multi) = &mut site.client.multi
         && !runs_in_multi(row.command)
     {
@@ -72,7 +79,7 @@ pub fn call(site: &mut Site, args: Args) -> Flow {
         return Flow::Next;
     }
     let mark = site.out.mark();
-    let flow = if is_exec(row.command) { exec(site, row) } else { single(site, row, args) };
+    let flow = if is_exec(row.command) { exec(site, row, args) } else { single(site, row, args) };
     if flow == Flow::Next {
         suppress(site, mark);
     }
@@ -109,9 +116,27 @@ fn guard(site: &mut Site, row: &Row, _args: Args) -> Result<(), CmdError> {
     Ok(())
 }
 
+/// Whether CLIENT PAUSE holds this request.
+#[cold]
+fn is_held(site: &Site, row: &Row) -> bool {
+    let changes = |command: &Command| command.flags.any(flag::WRITE | flag::MAY_REPLICATE);
+    match site.state.pause.at(site.clock.unix_ms) {
+        None => false,
+        Some((Paused::All, _)) => true,
+        Some((Paused::Writes, _)) if is_exec(row.command) => {
+            let multi = site.client.multi.as_ref();
+            multi.is_some_and(|multi| multi.queue.iter().any(|(row, _)| changes(row.command)))
+        }
+        Some((Paused::Writes, _)) => changes(row.command),
+    }
+}
+
 /// Evicts entries until memory is under its limit; false if that cannot be done.
 #[cold]
 fn make_room(site: &mut Site) -> bool {
+    if site.state.pause.at(site.clock.unix_ms).is_some() {
+        return true;
+    }
     let (state, stats) = (site.state, site.stats);
     evict::make_room(state, site.clock.unix_ms, |db, entry| {
         stats.evicted.add(1);
@@ -124,12 +149,12 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
     if let Some(multi) = &mut site.client.multi {
         multi.aborted = true;
     }
-    if let Some(row) = table::by_name(&args[0]) {
+    if let Some(row) = table::find_any_count(args) {
         site.stats.commands[row.id].rejected.add(1);
     }
     let mark = site.out.mark();
     site.out.error(error.text());
-    site.stats.errors.add(1);
+    site.state.count_error(site.stats, error.text());
     suppress(site, mark);
 }
 
@@ -187,11 +212,13 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Key
     if let Err(error) = result {
         site.out.truncate(mark);
         site.out.error(error.text());
-        stats.errors.add(1);
+        state.count_error(stats, error.text());
         counts.failed.add(1);
     }
+    let cost = Cost { nanos: site.clock.lap(), reply: site.out.len_since(mark) };
     counts.calls.add(1);
-    counts.nanos.add(site.clock.lap());
+    counts.nanos.add(cost.nanos);
+    record::ran(site, row, args, cost);
     keys
 }
 
@@ -216,18 +243,17 @@ fn end_caching(site: &mut Site, row: &Row) {
 }
 
 /// EXEC: all queued commands under the locks of all their keys.
-fn exec(site: &mut Site, row: &'static Row) -> Flow {
-    let Some(multi) = &site.client.multi else {
+fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
+    let Some(multi) = site.client.multi.as_ref().filter(|multi| !multi.aborted) else {
+        // Its function answers the error.
         let keys = Keys::new(site.state, site.stats, Held::new(), None, site.client.db, site.clock.unix_ms);
-        let _ = run(site, row, Args::new(b"", &[]), keys);
+        drop(run(site, row, args, keys));
+        if site.client.multi.is_some() {
+            super::transaction::leave(site.state, site.client);
+        }
         return Flow::Next;
     };
-    if multi.aborted {
-        super::transaction::leave(site.state, site.client);
-        site.out.error(error::EXEC_ABORT.text());
-        site.stats.errors.add(1);
-        return Flow::Next;
-    }
+    let (began_ns, mark) = (site.clock.now_ns(), site.out.mark());
     let mut partitions: SmallVec<[u8; 8]> = SmallVec::new();
     let mut all = false;
     for (row, args) in &multi.queue {
@@ -267,9 +293,14 @@ fn exec(site: &mut Site, row: &'static Row) -> Flow {
     } else {
         site.out.null_array();
     }
+    site.client.waiting = Waiting::Allowed;
+    site.client.shared.command.store(row.id, std::sync::atomic::Ordering::Relaxed);
+    let nanos = site.clock.now_ns() - began_ns;
+    let cost = Cost { nanos, reply: site.out.len_since(mark) };
     let counts = &site.stats.commands[row.id];
     counts.calls.add(1);
-    site.client.waiting = Waiting::Allowed;
+    counts.nanos.add(nanos);
+    record::ran(site, row, args, cost);
     settle(site, keys);
     end_caching(site, row);
     super::transaction::end_watches(site.state, watching);

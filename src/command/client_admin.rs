@@ -3,10 +3,13 @@
 use super::client::Replies;
 use super::connection::check_label;
 use super::error::{self, CmdError};
+use super::parse;
 use super::tracking;
 use super::{Command, Cx, Flags, Group, command, flag, flags};
+use crate::state::pause::Paused;
 use shoal_protocol::resp::Args;
 
+const ADMIN: Flags = flags([flag::ADMIN, flag::NOSCRIPT, flag::LOADING, flag::STALE]);
 const PLAIN: Flags = flags([flag::NOSCRIPT, flag::LOADING, flag::STALE]);
 
 const fn sub(name: &'static str, arity: i32, run: super::Run) -> Command {
@@ -23,6 +26,11 @@ pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, supe
             "7.2.0",
             "<ON | OFF>",
             "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+        ),
+        sub("client|pause", -3, pause).flags(ADMIN).doc(
+            "2.9.50",
+            "timeout [WRITE | ALL]",
+            "Suspends commands processing.",
         ),
         sub("client|reply", 3, reply).doc(
             "3.2.0",
@@ -54,6 +62,11 @@ pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, supe
             "6.2.0",
             "",
             "Returns information about server-assisted client-side caching for the connection.",
+        ),
+        sub("client|unpause", 2, unpause).flags(ADMIN).doc(
+            "6.2.0",
+            "",
+            "Resumes processing commands from paused clients.",
         ),
     ])];
 
@@ -117,6 +130,32 @@ fn reply(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// CLIENT NO-TOUCH ON | OFF
 fn no_touch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     cx.client.no_touch = on_or_off(&args[2])?;
+    cx.out.ok();
+    Ok(())
+}
+
+/// CLIENT PAUSE timeout [WRITE | ALL]
+fn pause(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let mode = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
+        _ if args.len() > 4 => return Err(error::bad_subcommand("CLIENT", &args[1])),
+        None | Some(b"all") => Paused::All,
+        Some(b"write") => Paused::Writes,
+        Some(_) => return Err(CmdError::new("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+    };
+    let now_ms = crate::state::unix_ms();
+    let timeout_ms = parse::int(&args[2]).map_err(|_| error::BAD_TIMEOUT_MS)?;
+    if timeout_ms < 0 {
+        return Err(error::NEGATIVE_TIMEOUT);
+    }
+    let until_ms = now_ms.checked_add(timeout_ms).ok_or(error::TIMEOUT_OUT_OF_RANGE)?;
+    cx.state.pause.begin(mode, until_ms, now_ms);
+    cx.out.ok();
+    Ok(())
+}
+
+/// CLIENT UNPAUSE
+fn unpause(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    cx.state.pause.end();
     cx.out.ok();
     Ok(())
 }

@@ -28,6 +28,11 @@ impl Clock {
         }
     }
 
+    /// The last reading, in ns since some moment.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
     /// Reads the clock and returns the ns since the last reading.
     #[inline]
     pub fn lap(&mut self) -> u64 {

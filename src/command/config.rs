@@ -42,7 +42,8 @@ pub const COMMANDS: &[Command] = &[command("config", -2, Group::Server, super::s
 /// CONFIG GET parameter [parameter ...]
 fn get(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let patterns: Vec<&[u8]> = args.from(2).iter().collect();
-    let found = cx.state.config.get(&patterns);
+    let mut found = cx.state.config.get(&patterns);
+    found.sort_unstable();
     cx.out.map(found.len());
     for (name, value) in found {
         cx.out.bulk(name.as_bytes());
@@ -73,6 +74,7 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// CONFIG RESETSTAT
 fn resetstat(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     cx.state.stats.reset();
+    cx.state.errors.reset();
     cx.out.ok();
     Ok(())
 }

@@ -98,6 +98,7 @@ fn quit(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
 fn reset(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     super::transaction::leave(cx.state, cx.client);
     super::pubsub::leave_all(cx.state, cx.client);
+    cx.state.monitors.remove(cx.client.shared.id);
     cx.client.select(0);
     cx.keys.db = 0;
     set_proto(cx, Proto::Resp2);

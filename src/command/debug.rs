@@ -1,6 +1,6 @@
 //! DEBUG: what tests and people hunting a fault need. `enable-debug-command` says who may use it.
 
-use super::error::CmdError;
+use super::error::{self, CmdError};
 use super::{Command, Cx, Group, command, flag, flags};
 use crate::config::id;
 use crate::text::number::parse_f64;
@@ -28,10 +28,7 @@ fn debug(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let name = String::from_utf8_lossy(&args[1]).to_ascii_lowercase();
     match (&*name, args.len()) {
         ("sleep", 3) => sleep(cx, args),
-        _ => Err(CmdError::with(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-            String::from_utf8_lossy(&args[1])
-        ))),
+        _ => Err(error::bad_subcommand("DEBUG", &args[1])),
     }
 }
 

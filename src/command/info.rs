@@ -8,8 +8,10 @@ use super::{Command, Cx, Group, category, command, flag, flags, table};
 use crate::config::id;
 use crate::process::{self, CpuOf};
 use crate::state::State;
+use crate::state::pause::Paused;
 use shoal_protocol::resp::Args;
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[command("info", -1, Group::Server, info)
@@ -147,7 +149,7 @@ fn clients(cx: &Cx, text: &mut String) {
     line(text, "maxclients", cx.state.config.int(id::MAXCLIENTS));
     line(text, "client_recent_max_input_buffer", 0);
     line(text, "client_recent_max_output_buffer", 0);
-    line(text, "blocked_clients", 0);
+    line(text, "blocked_clients", cx.state.clients.blocked.load(Ordering::Relaxed));
     line(text, "tracking_clients", 0);
     line(text, "pubsub_clients", 0);
     line(text, "watching_clients", 0);
@@ -155,6 +157,12 @@ fn clients(cx: &Cx, text: &mut String) {
     line(text, "total_watched_keys", 0);
     line(text, "total_blocking_keys", 0);
     line(text, "total_blocking_keys_on_nokey", 0);
+    let now_ms = crate::state::unix_ms();
+    let paused = cx.state.pause.at(now_ms);
+    let actions = paused.map(|(mode, _)| if mode == Paused::All { "all" } else { "write" });
+    line(text, "paused_reason", if paused.is_some() { "client_pause" } else { "none" });
+    line(text, "paused_actions", actions.unwrap_or("none"));
+    line(text, "paused_timeout_milliseconds", paused.map_or(0, |(_, until_ms)| until_ms - now_ms));
 }
 
 fn memory(cx: &Cx, text: &mut String) {
@@ -345,9 +353,29 @@ fn commandstats(cx: &Cx, text: &mut String) {
     }
 }
 
-fn errorstats(_: &Cx, _: &mut String) {}
+fn errorstats(cx: &Cx, text: &mut String) {
+    for (code, count) in cx.state.errors.all() {
+        let _ = write!(text, "errorstat_{code}:count={count}\r\n");
+    }
+}
 
-fn latencystats(_: &Cx, _: &mut String) {}
+fn latencystats(cx: &Cx, text: &mut String) {
+    let percentiles = cx.state.config.text(id::LATENCY_TRACKING_INFO_PERCENTILES);
+    let percentiles: Vec<&str> = percentiles.split_ascii_whitespace().collect();
+    for row in table::all() {
+        let latencies = super::latency::latencies(cx, row);
+        if latencies.total() == 0 {
+            continue;
+        }
+        let _ = write!(text, "latency_percentiles_usec_{}:", row.command.name);
+        for (at, percent) in percentiles.iter().enumerate() {
+            let nanos = latencies.percentile(percent.parse().unwrap_or_default());
+            let comma = if at == 0 { "" } else { "," };
+            let _ = write!(text, "{comma}p{percent}={:.3}", nanos as f64 / 1000.0);
+        }
+        text.push_str("\r\n");
+    }
+}
 
 fn cluster(_: &Cx, text: &mut String) {
     line(text, "cluster_enabled", 0);

@@ -465,6 +465,10 @@ impl<'a> Keys<'a> {
 
     #[cold]
     fn expire(&mut self, key: &[u8]) {
+        // During a pause nothing changes; the key is merely not there.
+        if self.state.pause.at(self.now_ms).is_some() {
+            return;
+        }
         let (at, h) = self.enter_at(key);
         let partition = &mut self.held[at].1;
         expiry::expire(self.state, self.stats, partition, (self.db, h, key), &mut self.dead);

@@ -15,7 +15,9 @@ const FAMILIES: &[&[Command]] = &[
     super::debug::COMMANDS,
     super::info::COMMANDS,
     super::introspect::COMMANDS,
+    super::latency::COMMANDS,
     super::server::COMMANDS,
+    super::slowlog::COMMANDS,
     super::string::COMMANDS,
     super::transaction::COMMANDS,
 ];

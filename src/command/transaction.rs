@@ -3,7 +3,7 @@
 //! EXEC itself is in [`call`](super::call), which enters the partitions of all queued commands at once.
 
 use super::client::{Client, Multi, Watching};
-use super::error::CmdError;
+use super::error::{self, CmdError};
 use super::keys::Keys;
 use super::spec;
 use super::{Command, Cx, Group, command, flag, flags};
@@ -13,7 +13,7 @@ use shoal_protocol::resp::Args;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const CONTROL: super::Flags =
-    flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::FAST, flag::ALLOW_BUSY, flag::SKIP_MONITOR]);
+    flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::FAST, flag::ALLOW_BUSY]);
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
@@ -48,9 +48,12 @@ fn multi(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     Ok(())
 }
 
-/// EXEC outside a transaction; inside, `call` runs the queue.
-fn exec(_: &mut Cx, _: Args) -> Result<(), CmdError> {
-    Err(CmdError::new("ERR EXEC without MULTI"))
+/// EXEC outside a transaction, or of one that cannot be run; otherwise `call` runs the queue.
+fn exec(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    match cx.client.multi {
+        Some(_) => Err(error::EXEC_ABORT),
+        None => Err(CmdError::new("ERR EXEC without MULTI")),
+    }
 }
 
 /// DISCARD

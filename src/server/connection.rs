@@ -16,6 +16,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -38,8 +39,10 @@ pub struct Connection {
     input: Vec<u8>,
     /// Replies the socket did not take yet.
     output: Output,
-    /// Rings when the time of a waiting request is up.
+    /// Rings when the time of a waiting request, or of the pause that holds one, is up.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether CLIENT PAUSE holds the next request.
+    held: bool,
 }
 
 /// What ended a wait.
@@ -49,6 +52,8 @@ enum Event {
     Writable,
     Mail,
     TimeUp,
+    /// The pause is over.
+    Released,
     Closed,
 }
 
@@ -63,6 +68,7 @@ enum Into {
 enum Turn {
     Done,
     Again,
+    Hold,
     Close,
 }
 
@@ -77,6 +83,7 @@ impl Connection {
             input: Vec::new(),
             output: Output::default(),
             timer: None,
+            held: false,
         }
     }
 
@@ -94,7 +101,8 @@ impl Connection {
                 Event::Writable => self.flush(),
                 Event::Mail => self.deliver(),
                 Event::TimeUp => self.give_up_waiting(),
-                Event::Read(len, into) if self.client.blocked.is_some() => self.set_aside(len, into),
+                Event::Released => self.release(),
+                Event::Read(len, into) if self.waits() => self.set_aside(len, into),
                 Event::Read(len, into) => self.turn(len, into),
             };
             let mut turn = turn?;
@@ -102,8 +110,10 @@ impl Connection {
                 tokio::task::yield_now().await;
                 turn = self.turn(0, Into::Own)?;
             }
-            if turn == Turn::Close {
-                return self.drain().await;
+            match turn {
+                Turn::Close => return self.drain().await,
+                Turn::Hold => self.hold(),
+                Turn::Done | Turn::Again => {}
             }
         }
     }
@@ -116,8 +126,11 @@ impl Connection {
         if !self.output.is_empty() && self.stream.poll_write_ready(task)?.is_ready() {
             return Poll::Ready(Ok(Event::Writable));
         }
-        if self.client.blocked.is_some() {
-            if self.poll_timer(task).is_ready() {
+        if self.held && self.poll_pause(task).is_ready() {
+            return Poll::Ready(Ok(Event::Released));
+        }
+        if self.waits() {
+            if self.client.blocked.is_some() && self.poll_timer(task).is_ready() {
                 return Poll::Ready(Ok(Event::TimeUp));
             }
             // Reading on is how a client is found to be gone; but not without bound.
@@ -142,6 +155,41 @@ impl Connection {
             (len, Into::Own)
         };
         Poll::Ready(Ok(if len == 0 { Event::Closed } else { Event::Read(len, into) }))
+    }
+
+    /// Whether requests are to be set aside, not run.
+    fn waits(&self) -> bool {
+        self.held || self.client.blocked.is_some()
+    }
+
+    /// Begins to hold the next request until the pause is over.
+    fn hold(&mut self) {
+        self.held = true;
+        self.worker.state.pause.hold(&self.client.shared);
+        self.worker.state.clients.blocked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn let_go(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.timer = None;
+            self.worker.state.pause.release(self.client.shared.id);
+            self.worker.state.clients.blocked.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ready when the pause is over.
+    fn poll_pause(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let now_ms = crate::state::unix_ms();
+        let Some((_, until_ms)) = self.worker.state.pause.at(now_ms) else { return Poll::Ready(()) };
+        let left = std::time::Duration::from_millis((until_ms - now_ms) as u64);
+        let timer = self.timer.insert(Box::pin(tokio::time::sleep(left)));
+        timer.as_mut().poll(task)
+    }
+
+    /// Goes on with the request that was held.
+    fn release(&mut self) -> io::Result<Turn> {
+        self.let_go();
+        Ok(Turn::Again)
     }
 
     /// Ready when the time of the waiting request is up.
@@ -171,7 +219,7 @@ impl Connection {
     /// Sends what is due, and goes on with the input set aside unless the connection still waits.
     fn resume(&mut self) -> io::Result<Turn> {
         let turn = self.flush()?;
-        if self.client.blocked.is_some() {
+        if self.waits() {
             return Ok(turn);
         }
         self.timer = None;
@@ -193,7 +241,7 @@ impl Connection {
         let Scratch { input, output, clock } = &mut *scratch;
         clock.sync();
         let shared = &self.client.shared;
-        shared.active_ms.store(clock.unix_ms, std::sync::atomic::Ordering::Relaxed);
+        shared.active_ms.store(clock.unix_ms, Ordering::Relaxed);
         worker.stats().input_bytes.add(len as u64);
         // Replies go behind what is still unsent, else into the worker's buffer.
         if self.output.is_empty() {
@@ -272,6 +320,8 @@ impl Connection {
             open_mail(&self.worker.state, &mut self.client, &mut self.output);
             std::thread::yield_now();
         }
+        self.let_go();
+        self.worker.state.monitors.remove(self.client.shared.id);
         crate::command::transaction::leave(&self.worker.state, &mut self.client);
         crate::command::tracking::stop(&self.worker.state, &mut self.client);
         crate::command::pubsub::leave_all(&self.worker.state, &mut self.client);
@@ -293,7 +343,12 @@ fn open_mail(state: &State, client: &mut Client, out: &mut Output) {
                 if let Some(nothing) = nothing
                     && blocking::cancel(state, client)
                 {
-                    if error { out.error(error::UNBLOCKED.text()) } else { nothing.reply(out) }
+                    if error {
+                        out.error(error::UNBLOCKED.text());
+                        state.errors.count(error::UNBLOCKED.text());
+                    } else {
+                        nothing.reply(out);
+                    }
                 }
             }
             Mail::Close => client.closing = true,
@@ -318,8 +373,10 @@ fn run(
         match parser.parse(rest, &limits) {
             Ok(None) => break,
             Ok(Some(parsed)) => {
-                if call::call(&mut site, parser.args(rest)) == Flow::Contended {
-                    return (consumed, Turn::Again);
+                match call::call(&mut site, parser.args(rest)) {
+                    Flow::Next => {}
+                    Flow::Contended => return (consumed, Turn::Again),
+                    Flow::Paused => return (consumed, Turn::Hold),
                 }
                 consumed += parsed.consumed;
                 // A message to itself comes right behind the reply of the command that sent it.

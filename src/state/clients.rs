@@ -118,6 +118,11 @@ impl ClientShared {
         Some(mail)
     }
 
+    /// Makes its worker look after it, mail or not.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Has `waker` called when mail comes.
     pub fn wake_with(&self, waker: &std::task::Waker) {
         self.waker.register(waker);

@@ -4,11 +4,17 @@
 
 pub mod access;
 pub mod clients;
+pub mod command_log;
+pub mod errors;
 pub mod evict;
 pub mod expiry;
+pub mod histogram;
 pub mod keyspace;
+pub mod latency;
 pub mod lazyfree;
+pub mod monitors;
 pub mod partition;
+pub mod pause;
 pub mod pubsub;
 pub mod stats;
 pub mod tracking;
@@ -39,6 +45,20 @@ pub struct State {
     pub clients: clients::Clients,
     /// Counters.
     pub stats: stats::Stats,
+    /// Error replies by code.
+    pub errors: errors::Errors,
+    /// Commands that took long.
+    pub slow_commands: command_log::CommandLog,
+    /// Requests that were long.
+    pub large_requests: command_log::CommandLog,
+    /// Commands that were answered at length.
+    pub large_replies: command_log::CommandLog,
+    /// Moments in which the node was slow.
+    pub latency: latency::Latency,
+    /// Who sees all requests.
+    pub monitors: monitors::Monitors,
+    /// Whether requests are held.
+    pub pause: pause::Pause,
     /// The random name of this incarnation of the node, 40 hexadecimal digits.
     pub run_id: String,
     /// When the node started.
@@ -62,6 +82,13 @@ impl State {
             pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
             stats: stats::Stats::new(workers, commands),
+            errors: errors::Errors::default(),
+            slow_commands: command_log::CommandLog::default(),
+            large_requests: command_log::CommandLog::default(),
+            large_replies: command_log::CommandLog::default(),
+            latency: latency::Latency::default(),
+            monitors: monitors::Monitors::default(),
+            pause: pause::Pause::default(),
             run_id: (0..40).map(|_| char::from_digit(fastrand::u32(0..16), 16).unwrap_or('0')).collect(),
             started: Instant::now(),
             started_unix: unix_ms() as u64 / 1000,
@@ -90,6 +117,12 @@ impl State {
                 self.tracking.shrink(most, |number, visit| visit(&mut self.keyspace.enter(number)));
             }
         }
+    }
+
+    /// Counts an error reply, by its code.
+    pub fn count_error(&self, stats: &stats::WorkerStats, text: &str) {
+        stats.errors.add(1);
+        self.errors.count(text);
     }
 
     /// Publishes an event of a key, if its `class` (of `config::notify`) is wanted.

@@ -2,7 +2,9 @@
 //!
 //! A counter is written by its worker alone, with a plain load and store; readers add the workers' up.
 
+use super::histogram::Histogram;
 use crossbeam::utils::CachePadded;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that one thread changes and any thread reads.
@@ -10,6 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// A counter at 0.
+    pub const fn zero() -> Counter {
+        Counter(AtomicU64::new(0))
+    }
+
     /// Adds `n`; only the owning worker may.
     #[inline]
     pub fn add(&self, n: u64) {
@@ -38,6 +45,8 @@ pub struct CommandStats {
     pub rejected: Counter,
     /// Calls that ran and answered an error.
     pub failed: Counter,
+    /// How long they took, while `latency-tracking` is on.
+    pub latency: OnceLock<Box<Histogram>>,
 }
 
 /// What one worker counts.
@@ -89,6 +98,11 @@ impl Stats {
         Stats { workers: (0..=workers).map(worker).collect() }
     }
 
+    /// All workers' counters, one after the other.
+    pub fn workers(&self) -> impl Iterator<Item = &WorkerStats> {
+        self.workers.iter().map(|worker| &**worker)
+    }
+
     /// The counters of one worker.
     pub fn worker(&self, index: usize) -> &WorkerStats {
         &self.workers[index]
@@ -107,6 +121,9 @@ impl Stats {
             for command in &worker.commands {
                 for counter in [&command.calls, &command.nanos, &command.rejected, &command.failed] {
                     counter.reset();
+                }
+                if let Some(latency) = command.latency.get() {
+                    latency.reset();
                 }
             }
             let all = [

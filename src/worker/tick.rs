@@ -16,7 +16,9 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        if !worker.state.active_expire.load(Ordering::Relaxed) {
+        let state = &worker.state;
+        let paused = state.pause.at(crate::state::unix_ms()).is_some();
+        if paused || !state.active_expire.load(Ordering::Relaxed) {
             continue;
         }
         for partition in (worker.index..PARTITIONS).step_by(workers) {

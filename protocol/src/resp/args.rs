@@ -67,6 +67,15 @@ impl<'a> Args<'a> {
         ArgsIter { bytes: self.bytes, spans: self.spans.iter() }
     }
 
+    /// Bytes from the first argument to the end of the last: about what the request took on the wire.
+    #[inline]
+    pub fn extent(&self) -> usize {
+        match (self.spans.first(), self.spans.last()) {
+            (Some(first), Some(last)) => (last.start + last.len).saturating_sub(first.start),
+            _ => 0,
+        }
+    }
+
     /// Appends these arguments to `out` as a request: an array of bulk strings.
     pub fn write_request(&self, out: &mut Vec<u8>) {
         let payload: usize = self.spans.iter().map(|span| span.len + 16).sum();
@@ -234,7 +243,7 @@ mod tests {
     fn indexes_slices_and_copies() {
         let owned: OwnedArgs = [&b"SET"[..], b"key", b"", b"v\r\n"].into_iter().collect();
         let args = owned.as_args();
-        assert_eq!(args.len(), 4);
+        assert_eq!((args.len(), args.extent(), args.from(4).extent()), (4, 9, 0));
         assert_eq!((&args[0], &args[2], &args[3]), (&b"SET"[..], &b""[..], &b"v\r\n"[..]));
         assert_eq!(args.get(4), None);
         assert_eq!(args.from(1).iter().collect::<Vec<_>>(), [&b"key"[..], b"", b"v\r\n"]);

@@ -295,6 +295,16 @@ impl Output {
         Mark { buf: self.buf.len(), shared: self.shared.len() }
     }
 
+    /// Bytes written since `mark`.
+    #[inline]
+    pub fn len_since(&self, mark: Mark) -> usize {
+        let own = self.buf.len() - mark.buf;
+        if self.shared.len() <= mark.shared {
+            return own;
+        }
+        own + self.shared.range(mark.shared..).map(|shared| shared.data.len()).sum::<usize>()
+    }
+
     /// Forgets what was written since `mark`.
     pub fn truncate(&mut self, mark: Mark) {
         self.buf.truncate(mark.buf);
