@@ -17,6 +17,7 @@ mod play;
 use std::collections::BTreeMap;
 use std::env;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use shoal_testkit::Server;
@@ -27,6 +28,25 @@ use crate::play::{Pair, Sequence, shrink};
 /// Different mistakes after which a run stops looking for more.
 const ENOUGH: usize = 25;
 
+#[test]
+#[ignore = "the server does not have all its commands yet"]
+fn shoal_answers_as_redis_does() {
+    let Some(reference) = installed(Server::redis(&[])) else { return };
+    compare(&Pair { reference, subject: shoal() }, seconds());
+}
+
+#[test]
+#[ignore = "the server does not have all its commands yet"]
+fn shoal_answers_as_memcached_does() {
+    let Some(reference) = installed(Server::memcached(CALM)) else { return };
+    compare_memcached(&reference, &shoal(), seconds());
+}
+
+fn shoal() -> Server {
+    Server::shoal(Path::new(env!("CARGO_BIN_EXE_shoal")), &["--workers", "2"]).expect("shoal starts")
+}
+
+/// What is left to chance must not look like a mistake.
 #[test]
 fn redis_agrees_with_itself() {
     let Some(reference) = installed(Server::redis(&[])) else { return };

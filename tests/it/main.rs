@@ -1,3 +1,4 @@
-//! Shoal's behaviour as its clients see it: real sockets, every command.
+//! Shoal's behaviour as its clients see it: the built binary, real sockets, every command.
 
+mod harness;
 mod transcripts;

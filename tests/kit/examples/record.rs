@@ -64,7 +64,7 @@ fn record(server: &Server, version: u8, text: &str) -> Result<Vec<Reply>, Box<dy
             None if line.contains('>') => client.send(&words(request)?)?,
             None => {}
         }
-        let reply = client.recv_within(Duration::from_millis(60)).map_err(|e| format!("{line}: {e}"))?;
+        let reply = client.recv_within(Duration::from_millis(250)).map_err(|e| format!("{line}: {e}"))?;
         replies.push(reply.map_or(Reply::Missing, Reply::Came));
     }
     Ok(replies)

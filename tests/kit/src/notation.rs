@@ -194,7 +194,8 @@ impl Pattern {
             Pattern::Between(low, high) => value.int().is_some_and(|n| (*low..=*high).contains(&n)),
             Pattern::ErrorPrefix(prefix) => matches!(value, Value::Error(t) if t.starts_with(prefix)),
             Pattern::Glob(glob) => {
-                matches!(value, Value::Bulk(t) | Value::Simple(t) | Value::Verbatim(t) if fits(glob, t))
+                let string = matches!(value, Value::Bulk(_) | Value::Simple(_) | Value::Verbatim(_));
+                string && value.text().is_some_and(|text| fits(glob, text))
             }
             Pattern::Array(items) => match value {
                 Value::Array(v) => in_order(items, v, resp),

@@ -3,19 +3,23 @@
 //! Invariant: a [`Server`] answers when its constructor returns, and is gone, with its directory, when it
 //! is dropped. Well-known ports are never used.
 
-use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::{memcache, resp};
 
 /// How long a server may take to answer its first request.
 const START: Duration = Duration::from_secs(20);
+
+/// The file in its directory to which Shoal's log goes.
+const LOG: &str = "log";
 
 /// A running server.
 pub struct Server {
@@ -55,20 +59,18 @@ impl Server {
         })
     }
 
-    /// The Shoal at `binary`, with both its ports, and further directives in `args`.
-    ///
-    /// Both ports are asked for as 0 and read from the line it logs when it is ready.
+    /// The Shoal at `binary`, with further directives in `args`.
     pub fn shoal(binary: &Path, args: &[&str]) -> io::Result<Server> {
-        let dir = scratch_dir()?;
-        let mut command = Command::new(binary);
-        command.args(["--bind", "127.0.0.1", "--port", "0", "--memcached-port", "0"]);
-        command.args(["--enable-debug-command", "yes"]).args(args).current_dir(&dir);
-        command.env("NO_COLOR", "1").stdout(Stdio::piped());
-        let mut server = Server::spawn(command, dir, None, None)?;
-        let (resp, memcached) = server.announced_ports()?;
-        server.resp = Some(resp);
-        server.memcached = Some(memcached);
-        server.ready()
+        retry(|| {
+            let (port, other) = (free_port()?, free_port()?);
+            let dir = scratch_dir()?;
+            let mut command = Command::new(binary);
+            command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+            command.args(["--memcached-port", &other.to_string(), "--enable-debug-command", "yes"]);
+            command.args(args).current_dir(&dir).env("NO_COLOR", "1");
+            command.stdout(File::create(dir.join(LOG))?);
+            Server::spawn(command, dir, Some(local(port)), Some(local(other)))?.ready()
+        })
     }
 
     /// Any other server: `command` runs in its own directory and answers at `resp` or `memcached`.
@@ -143,10 +145,11 @@ impl Server {
         let deadline = Instant::now() + START;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                return Err(io::Error::other(format!("the server ended at once: {status}")));
+                let log = fs::read_to_string(self.dir.join(LOG)).unwrap_or_default();
+                return Err(io::Error::other(format!("the server ended at once: {status}\n{log}")));
             }
-            let answers = |addr: Option<SocketAddr>| addr.is_none_or(|a| TcpStream::connect(a).is_ok());
-            if answers(self.resp) && answers(self.memcached) {
+            // A server listens on all its ports before it accepts on one.
+            if self.resp.or(self.memcached).is_none_or(|addr| TcpStream::connect(addr).is_ok()) {
                 return Ok(self);
             }
             if Instant::now() > deadline {
@@ -154,21 +157,6 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    /// Reads the log until a line names both ports, then keeps draining it so the server never blocks.
-    fn announced_ports(&mut self) -> io::Result<(SocketAddr, SocketAddr)> {
-        let out = self.child.stdout.take().expect("stdout is piped");
-        let (found, wait) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                if let Some(ports) = ports_in(&line) {
-                    // The receiver may be gone: it waits for the first line only.
-                    let _ = found.send(ports);
-                }
-            }
-        });
-        wait.recv_timeout(START).map_err(|_| io::Error::other("the server did not say its ports"))
     }
 }
 
@@ -181,15 +169,17 @@ impl Drop for Server {
     }
 }
 
-/// The addresses in a line that says `resp=127.0.0.1:1 memcached=127.0.0.1:2` among other words.
-fn ports_in(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let field = |name: &str| line.split_whitespace().find_map(|w| w.strip_prefix(name)?.parse().ok());
-    Some((field("resp=")?, field("memcached=")?))
-}
-
-/// A port nobody listens on at the moment.
+/// A port nobody listens on at the moment, and that this process has not been given before.
+///
+/// Shoal's workers share their port, so a second node on it would start and take half of the connections.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return Ok(port);
+        }
+    }
 }
 
 fn local(port: u16) -> SocketAddr {
