@@ -70,6 +70,12 @@ pub const BAD_COUNT: CmdError = CmdError::new("ERR count should be greater than 
 pub const BAD_CURSOR: CmdError = CmdError::new("ERR invalid cursor");
 /// A float result cannot be represented.
 pub const NAN_OR_INFINITY: CmdError = CmdError::new("ERR increment would produce NaN or Infinity");
+/// A float is none of the numbers.
+pub const VALUE_NAN_OR_INFINITY: CmdError = CmdError::new("ERR value is NaN or Infinity");
+/// A field's value is not a 64-bit integer.
+pub const HASH_VALUE_NOT_AN_INTEGER: CmdError = CmdError::new("ERR hash value is not an integer");
+/// A field's value is not a number.
+pub const HASH_VALUE_NOT_A_FLOAT: CmdError = CmdError::new("ERR hash value is not a float");
 /// A string would outgrow proto-max-bulk-len.
 pub const STRING_TOO_LONG: CmdError =
     CmdError::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");

@@ -265,6 +265,7 @@ fn stats(cx: &Cx, text: &mut String) {
     line(text, "sync_partial_ok", 0);
     line(text, "sync_partial_err", 0);
     line(text, "expired_keys", stats.sum(|worker| &worker.expired));
+    line(text, "expired_fields", stats.sum(|worker| &worker.expired_fields));
     line(text, "expired_stale_perc", "0.00");
     line(text, "expired_time_cap_reached_count", 0);
     line(text, "expire_cycle_cpu_milliseconds", 0);
@@ -382,20 +383,24 @@ fn cluster(_: &Cx, text: &mut String) {
 }
 
 fn keyspace(cx: &Cx, text: &mut String) {
-    for (db, (keys, volatile)) in sizes(cx.state).into_iter().enumerate() {
+    for (db, [keys, volatile, fielded]) in sizes(cx.state).into_iter().enumerate() {
         if keys > 0 {
-            let _ = write!(text, "db{db}:keys={keys},expires={volatile},avg_ttl=0\r\n");
+            let _ = write!(
+                text,
+                "db{db}:keys={keys},expires={volatile},avg_ttl=0,keys_with_volatile_items={fielded}\r\n"
+            );
         }
     }
 }
 
-/// Keys, and among them those that expire, of each database.
-fn sizes(state: &State) -> Vec<(usize, usize)> {
-    let mut sizes = vec![(0, 0); state.keyspace.databases()];
+/// Keys, those of them that expire, and hashes of which fields expire, of each database.
+fn sizes(state: &State) -> Vec<[usize; 3]> {
+    let mut sizes = vec![[0; 3]; state.keyspace.databases()];
     state.keyspace.each(|_, partition| {
         for (size, db) in sizes.iter_mut().zip(&partition.dbs) {
-            size.0 += db.len();
-            size.1 += db.volatile_len();
+            size[0] += db.len();
+            size[1] += db.volatile_len();
+            size[2] += db.fielded_len();
         }
     });
     sizes

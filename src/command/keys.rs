@@ -7,6 +7,8 @@
 //! Invariant: every key asked for lies in a held partition, as routing by the command's row ensures; for scripts, which
 //! may name keys as they go, a missing partition is entered on the way.
 
+mod fields;
+
 use super::error::{CmdError, WRONG_TYPE};
 use crate::config::id;
 use crate::state::State;
@@ -191,7 +193,14 @@ impl<'a> Keys<'a> {
 
     #[inline]
     fn look_up(&mut self, key: &[u8], touch: bool) -> Option<&Entry> {
-        let Some((at, place)) = self.place(key) else {
+        let found = self.place(key);
+        self.count(key, found, touch)
+    }
+
+    /// Counts a read of `key`, which was found there or not at all.
+    #[inline]
+    fn count(&mut self, key: &[u8], found: Option<(usize, Place)>, touch: bool) -> Option<&Entry> {
+        let Some((at, place)) = found else {
             self.stats.misses.add(1);
             self.event(crate::config::notify::KEY_MISS, "keymiss", key);
             return None;
@@ -255,12 +264,15 @@ impl<'a> Keys<'a> {
     ) -> Result<&mut T, CmdError> {
         let (at, place) = match self.place(key) {
             Some(found) => found,
-            None => {
-                self.put(key, Payload::Object(Box::new(make().into_object())), Extras::default());
-                self.place(key).expect("just made")
-            }
+            None => self.create(key, make),
         };
         object_mut(self.entry_at(at, place, !self.no_touch).expect("nothing moved since"))
+    }
+
+    /// Gives `key`, which is not there, the object that `make` makes; returns where it lies.
+    fn create<T: Stored>(&mut self, key: &[u8], make: impl FnOnce() -> T) -> (usize, Place) {
+        self.put(key, Payload::Object(Box::new(make().into_object())), Extras::default());
+        self.place(key).expect("just made")
     }
 
     // Change.

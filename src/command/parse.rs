@@ -33,6 +33,19 @@ pub fn symmetric(arg: &[u8]) -> Result<i64, CmdError> {
     }
 }
 
+/// The most elements drawn at once where one may be drawn again, so that a small request cannot ask for endless work.
+const MOST_DRAWS: u64 = 1 << 24;
+
+/// How many elements to draw of `len` for a count as HRANDFIELD and SRANDMEMBER take it: negative, any element may come
+/// more than once.
+pub fn draws(count: i64, len: usize) -> Result<usize, CmdError> {
+    match (count.unsigned_abs(), usize::try_from(count)) {
+        (_, Ok(count)) => Ok(count.min(len)),
+        (count, Err(_)) if count <= MOST_DRAWS => Ok(count as usize),
+        _ => Err(error::VALUE_OUT_OF_RANGE),
+    }
+}
+
 /// Whether `arg` is `word` in any case.
 #[inline]
 pub fn is(arg: &[u8], word: &str) -> bool {

@@ -8,6 +8,9 @@ use std::sync::LazyLock;
 /// The families, each with its own rows.
 const FAMILIES: &[&[Command]] = &[
     super::counter::COMMANDS,
+    super::hash::COMMANDS,
+    super::list::COMMANDS,
+    super::list_blocking::COMMANDS,
     super::pubsub::COMMANDS,
     super::client_admin::COMMANDS,
     super::config::COMMANDS,
@@ -18,6 +21,8 @@ const FAMILIES: &[&[Command]] = &[
     super::latency::COMMANDS,
     super::server::COMMANDS,
     super::slowlog::COMMANDS,
+    super::set::COMMANDS,
+    super::set_algebra::COMMANDS,
     super::string::COMMANDS,
     super::transaction::COMMANDS,
 ];

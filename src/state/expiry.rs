@@ -1,12 +1,14 @@
 //! What happens to a key whose time has come, whoever finds out: a command that meets it or the housekeeping.
 //!
-//! It is removed, its watchers are told, the `expired` event is published, and it is counted.
+//! It is removed, its watchers are told, the `expired` event is published, and it is counted. Fields of a hash go the same
+//! way, with the event `hexpired`, and `del` when none is left.
 
 use super::State;
 use super::lazyfree::Garbage;
 use super::partition::Partition;
 use super::stats::WorkerStats;
 use crate::config::{id, notify};
+use crate::store::db::Gone;
 use crate::store::entry::Entry;
 use crate::store::table::Keyed;
 
@@ -25,7 +27,21 @@ pub fn expire(
     }
 }
 
-/// Removes keys of database `db` that are due, about `looks` looks at a time; returns whether more are due.
+/// Removes the due fields of the hash of `key` in database `db`; `h` is the key's hash. Drop `dead` when the partition is left.
+#[cold]
+pub fn expire_fields(
+    state: &State,
+    stats: &WorkerStats,
+    partition: &mut Partition,
+    (db, h, key, now_ms): (usize, u32, &[u8], i64),
+    dead: &mut Vec<Garbage>,
+) {
+    if let Some(gone) = partition.dbs[db].expire_fields(h, key, now_ms, usize::MAX) {
+        settle(state, stats, partition, db, gone, dead);
+    }
+}
+
+/// Removes keys and fields of database `db` that are due, about `looks` looks at a time; returns whether more are due.
 pub fn expire_due(
     state: &State,
     stats: &WorkerStats,
@@ -33,13 +49,38 @@ pub fn expire_due(
     (db, now_ms, looks): (usize, i64, usize),
     dead: &mut Vec<Garbage>,
 ) -> bool {
-    let mut gone = Vec::new();
-    let more = partition.dbs[db].expire_due(now_ms, looks, |entry| gone.push(entry));
-    for entry in gone {
-        state.key_changed(partition, db, entry.key(), 0);
-        bury(state, stats, db, entry, dead);
+    let mut all = Vec::new();
+    let more = partition.dbs[db].expire_due(now_ms, looks, |gone| all.push(gone));
+    for gone in all {
+        settle(state, stats, partition, db, gone, dead);
     }
     more
+}
+
+/// Does what is due to what the table has lost.
+fn settle(
+    state: &State,
+    stats: &WorkerStats,
+    partition: &mut Partition,
+    db: usize,
+    gone: Gone,
+    dead: &mut Vec<Garbage>,
+) {
+    match gone {
+        Gone::Entry(entry) => {
+            state.key_changed(partition, db, entry.key(), 0);
+            bury(state, stats, db, entry, dead);
+        }
+        Gone::Fields { key, count, emptied } => {
+            state.key_changed(partition, db, &key, 0);
+            stats.expired_fields.add(count as u64);
+            state.notify(notify::HASH, "hexpired", db, &key);
+            if let Some(entry) = emptied {
+                state.notify(notify::GENERIC, "del", db, &key);
+                state.lazyfree.dispose_entry(entry, state.config.flag(id::LAZYFREE_LAZY_EXPIRE), dead);
+            }
+        }
+    }
 }
 
 fn bury(state: &State, stats: &WorkerStats, db: usize, entry: Entry, dead: &mut Vec<Garbage>) {

@@ -67,6 +67,8 @@ pub struct WorkerStats {
     pub misses: Counter,
     /// Keys that expired.
     pub expired: Counter,
+    /// Fields of hashes that expired.
+    pub expired_fields: Counter,
     /// Keys evicted.
     pub evicted: Counter,
     /// Error replies.
@@ -91,6 +93,7 @@ impl Stats {
                 hits: Counter::default(),
                 misses: Counter::default(),
                 expired: Counter::default(),
+                expired_fields: Counter::default(),
                 evicted: Counter::default(),
                 errors: Counter::default(),
             })
@@ -134,6 +137,7 @@ impl Stats {
                 &worker.hits,
                 &worker.misses,
                 &worker.expired,
+                &worker.expired_fields,
                 &worker.evicted,
                 &worker.errors,
             ];

@@ -2,7 +2,11 @@
 //!
 //! All changes of an expiry go through here, so that the wheel always knows of them. Time is passed in.
 //!
-//! Invariant: `volatile` counts the entries with an expiry, and the wheel holds a record for each.
+//! Fields of hashes expire too. A hash with such fields is filed in the same wheel at the earliest of their times, so that
+//! looking for due fields costs nothing where there are none.
+//!
+//! Invariant: `volatile` counts the entries with an expiry, `fielded` the hashes with a field that has one, and the wheel
+//! holds a record for each of both.
 
 use super::entry::{Entry, Extras, Payload};
 use super::expire::Wheel;
@@ -20,12 +24,30 @@ pub enum Met {
     Object(Box<Object>),
 }
 
+/// What expired.
+pub enum Gone {
+    /// An entry, with all it held.
+    Entry(Entry),
+    /// Fields of a hash.
+    Fields {
+        /// The key of the hash.
+        key: Box<[u8]>,
+        /// How many fields.
+        count: usize,
+        /// The entry, taken out as no field was left in it.
+        emptied: Option<Entry>,
+    },
+}
+
 /// Entries filed by key.
 #[derive(Default)]
 pub struct Db {
     table: Table<Entry>,
     wheel: Wheel,
     volatile: usize,
+    fielded: usize,
+    /// Hashes of keys that have more due fields than one call removes.
+    unfinished: Vec<u32>,
     /// Whether any entry may hold a version number.
     versioned: bool,
 }
@@ -46,9 +68,14 @@ impl Db {
         self.volatile
     }
 
+    /// How many hashes have a field with an expiry.
+    pub fn fielded_len(&self) -> usize {
+        self.fielded
+    }
+
     /// Whether [`Db::expire_due`] may have something to do, now or later.
     pub fn awaits_expiry(&self) -> bool {
-        self.wheel.records() > 0
+        self.wheel.records() > 0 || !self.unfinished.is_empty()
     }
 
     /// The entry of `key`, whose hash is `h`, expired or not.
@@ -92,6 +119,10 @@ impl Db {
         clock: u32,
         now_ms: i64,
     ) -> Met {
+        let fields = match &payload {
+            Payload::Object(object) => object.field_expiry(),
+            _ => None,
+        };
         let (before, met) = match self.table.find_hashed_mut(h, key) {
             Some(entry) => {
                 let before = entry.expires_at();
@@ -108,21 +139,27 @@ impl Db {
             }
         };
         self.index_expiry(h, before, extras.expires_at, now_ms);
+        if let Met::Object(old) = &met {
+            self.fielded -= usize::from(old.field_expiry().is_some());
+        }
+        self.index_fields(h, None, fields, now_ms);
         met
     }
 
     /// Files an entry made elsewhere under its own key and gives back the one it replaced.
     pub fn insert(&mut self, entry: Entry, now_ms: i64) -> Option<Entry> {
-        let (h, expires_at) = (hash(entry.key()), entry.expires_at());
+        let (h, expires_at, fields) = (hash(entry.key()), entry.expires_at(), entry.field_expiry());
         let old = self.table.insert(entry);
         self.index_expiry(h, old.as_ref().and_then(Entry::expires_at), expires_at, now_ms);
+        self.fielded -= usize::from(old.as_ref().is_some_and(|old| old.field_expiry().is_some()));
+        self.index_fields(h, None, fields, now_ms);
         old
     }
 
     /// Takes out the entry of `key`.
     pub fn remove(&mut self, h: u32, key: &[u8]) -> Option<Entry> {
         let entry = self.table.remove_hashed(h, key)?;
-        self.volatile -= usize::from(entry.expires_at().is_some());
+        self.forget(&entry);
         Some(entry)
     }
 
@@ -145,33 +182,79 @@ impl Db {
         }
     }
 
-    /// Removes entries that are due, about `limit` looks at a time, handing each to `gone`.
+    /// Removes entries and fields that are due, about `limit` looks at a time, handing each to `gone`.
     ///
     /// Returns whether more are due.
-    pub fn expire_due(&mut self, now_ms: i64, limit: usize, mut gone: impl FnMut(Entry)) -> bool {
+    pub fn expire_due(&mut self, now_ms: i64, limit: usize, mut gone: impl FnMut(Gone)) -> bool {
         let mut looks = 0;
         while looks < limit {
-            let Some(records) = self.wheel.due(now_ms) else {
-                self.prune_wheel(now_ms);
-                return false;
+            let records = match self.unfinished.pop() {
+                Some(h) => vec![h],
+                None => match self.wheel.due(now_ms) {
+                    Some(records) => records,
+                    None => {
+                        self.prune_wheel(now_ms);
+                        return false;
+                    }
+                },
             };
             looks += records.len();
             for h in records {
-                self.expire_hash(h, now_ms, &mut gone);
+                looks += self.expire_hash(h, now_ms, limit, &mut gone);
             }
         }
         true
     }
 
-    fn expire_hash(&mut self, h: u32, now_ms: i64, gone: &mut impl FnMut(Entry)) {
+    /// Removes what is due under hash `h`, of each hash up to `limit` fields; returns how many fields.
+    fn expire_hash(&mut self, h: u32, now_ms: i64, limit: usize, gone: &mut impl FnMut(Gone)) -> usize {
         while let Some(entry) = self.table.remove_if(h, |entry| entry.is_expired(now_ms)) {
-            self.volatile -= 1;
-            gone(entry);
+            self.forget(&entry);
+            gone(Gone::Entry(entry));
         }
-        let next = self.table.with_hash(h).filter_map(Entry::expires_at).min();
-        if let Some(at_ms) = next {
-            self.wheel.add(h, at_ms, now_ms);
+        let mut removed = 0;
+        if self.fielded > 0 {
+            let is_due = |entry: &&Entry| entry.field_expiry().is_some_and(|at_ms| at_ms <= now_ms);
+            let due: Vec<Box<[u8]>> =
+                self.table.with_hash(h).filter(is_due).map(|entry| entry.key().into()).collect();
+            for key in due {
+                if let Some(Gone::Fields { key, count, emptied }) = self.expire_fields(h, &key, now_ms, limit)
+                {
+                    removed += count;
+                    gone(Gone::Fields { key, count, emptied });
+                }
+            }
         }
+        match self.table.with_hash(h).filter_map(Entry::next_expiry).min() {
+            // A tick of the wheel has to pass before it hands out a record again: too long where much is to be done.
+            Some(at_ms) if at_ms <= now_ms => self.unfinished.push(h),
+            Some(at_ms) => self.wheel.add(h, at_ms, now_ms),
+            None => {}
+        }
+        removed
+    }
+
+    /// Removes up to `limit` due fields of the hash of `key`, and the hash if none is left; nothing if none is due.
+    pub fn expire_fields(&mut self, h: u32, key: &[u8], now_ms: i64, limit: usize) -> Option<Gone> {
+        let entry = self.table.find_hashed_mut(h, key)?;
+        let Some(Object::Hash(fields)) = entry.object_mut() else { return None };
+        let count = fields.expire_due(now_ms.max(0) as u64, limit, |_| ());
+        if count == 0 {
+            return None;
+        }
+        let (is_empty, is_fielded) = (fields.is_empty(), fields.next_expiry().is_some());
+        self.fielded -= usize::from(!is_fielded);
+        let emptied = if is_empty { self.remove(h, key) } else { None };
+        Some(Gone::Fields { key: key.into(), count, emptied })
+    }
+
+    /// Takes note that the earliest expiry of the fields of a key with hash `h` has changed.
+    pub fn index_fields(&mut self, h: u32, before: Option<i64>, after: Option<i64>, now_ms: i64) {
+        if before == after {
+            return;
+        }
+        self.fielded = self.fielded + usize::from(after.is_some()) - usize::from(before.is_some());
+        self.file(h, before, after, now_ms);
     }
 
     /// Any entry, each as likely as another.
@@ -221,6 +304,11 @@ impl Db {
             return;
         }
         self.volatile = self.volatile + usize::from(after.is_some()) - usize::from(before.is_some());
+        self.file(h, before, after, now_ms);
+    }
+
+    /// Puts a record into the wheel unless there is one early enough.
+    fn file(&mut self, h: u32, before: Option<i64>, after: Option<i64>, now_ms: i64) {
         if let Some(at_ms) = after
             && before.is_none_or(|before| at_ms < before)
         {
@@ -228,14 +316,22 @@ impl Db {
         }
     }
 
+    /// Counts an entry out that has left the table.
+    fn forget(&mut self, entry: &Entry) {
+        self.volatile -= usize::from(entry.expires_at().is_some());
+        if self.fielded > 0 {
+            self.fielded -= usize::from(entry.field_expiry().is_some());
+        }
+    }
+
     /// Rebuilds the wheel when most of its records belong to keys that are gone.
     fn prune_wheel(&mut self, now_ms: i64) {
-        if self.wheel.records() <= self.volatile * 2 + 1024 {
+        if self.wheel.records() <= (self.volatile + self.fielded) * 2 + 1024 {
             return;
         }
         self.wheel.clear();
         for entry in self.table.iter() {
-            if let Some(at_ms) = entry.expires_at() {
+            if let Some(at_ms) = entry.next_expiry() {
                 self.wheel.add(hash(entry.key()), at_ms, now_ms);
             }
         }
@@ -245,6 +341,8 @@ impl Db {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::types::hash::{Hash, HashLimits};
+    use crate::store::value::Stored;
     use std::collections::HashMap;
 
     #[test]
@@ -276,7 +374,8 @@ mod tests {
                 }
                 _ => {
                     now += rng.i64(0..20);
-                    while db.expire_due(now, 100, |entry| {
+                    while db.expire_due(now, 100, |gone| {
+                        let Gone::Entry(entry) = gone else { panic!("there are no hashes") };
                         let at_ms = model.remove(entry.key()).expect("was there").expect("had an expiry");
                         assert!(at_ms <= now);
                     }) {}
@@ -286,6 +385,77 @@ mod tests {
             assert_eq!(db.len(), model.len());
             assert_eq!(db.volatile_len(), model.values().flatten().count());
             assert!(db.wheel.records() <= db.volatile * 2 + 20_000);
+        }
+    }
+
+    #[test]
+    fn fields_expire_once_their_time_has_come_whatever_was_done_to_their_hash() {
+        let mut rng = fastrand::Rng::with_seed(12);
+        let mut db = Db::default();
+        let mut model: HashMap<Vec<u8>, HashMap<Vec<u8>, i64>> = HashMap::new();
+        let mut now = 1_700_000_000_000i64;
+        for _ in 0..100_000 {
+            let key = rng.u32(..200).to_string().into_bytes();
+            let h = hash(&key);
+            match rng.u8(..8) {
+                0 => {
+                    assert_eq!(db.remove(h, &key).is_some(), model.remove(&key).is_some());
+                }
+                1 => {
+                    db.put(h, &key, Payload::string(b"v"), Extras::default(), 0, now);
+                    model.remove(&key);
+                    db.remove(h, &key);
+                }
+                2..5 => {
+                    let field = rng.u32(..20).to_string().into_bytes();
+                    let at_ms = now + rng.i64(1..60_000);
+                    if db.find(h, &key).is_none() {
+                        let mut hash = Hash::new();
+                        hash.set(b"kept", b"", HashLimits::default());
+                        db.put(
+                            h,
+                            &key,
+                            Payload::Object(Box::new(hash.into_object())),
+                            Extras::default(),
+                            0,
+                            now,
+                        );
+                    }
+                    let entry = db.find_mut(h, &key).expect("made above");
+                    let before = entry.field_expiry();
+                    let hash = Hash::of_mut(entry.object_mut().expect("a hash")).expect("a hash");
+                    hash.set(&field, b"v", HashLimits::default());
+                    hash.set_expiry(&field, Some(at_ms as u64));
+                    if rng.u8(..4) == 0 {
+                        hash.remove(b"kept");
+                    }
+                    let after = entry.field_expiry();
+                    db.index_fields(h, before, after, now);
+                    model.entry(key).or_default().insert(field, at_ms);
+                }
+                _ => {
+                    now += rng.i64(0..30);
+                    while db.expire_due(now, 3, |gone| {
+                        let Gone::Fields { key, count, .. } = gone else { panic!("no key expires") };
+                        let fields = model.get_mut(&*key).expect("was there");
+                        let before = fields.len();
+                        let mut left = count;
+                        let mut times: Vec<_> = fields.iter().map(|(name, at)| (*at, name.clone())).collect();
+                        times.sort();
+                        for (at_ms, name) in times {
+                            if left > 0 && at_ms <= now {
+                                fields.remove(&name);
+                                left -= 1;
+                            }
+                        }
+                        assert_eq!(before - count, fields.len());
+                    }) {}
+                    assert!(model.values().flat_map(HashMap::values).all(|&at_ms| at_ms + 256 > now));
+                }
+            }
+            model.retain(|key, fields| !fields.is_empty() || db.find(hash(key), key).is_some());
+            assert_eq!(db.len(), model.len());
+            assert_eq!(db.fielded_len(), model.values().filter(|fields| !fields.is_empty()).count());
         }
     }
 }

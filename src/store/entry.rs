@@ -347,6 +347,19 @@ impl Entry {
         self.expires_at().is_some_and(|at_ms| at_ms <= now_ms)
     }
 
+    /// The earliest Unix time in ms at which a part of the value is gone: see [`Object::field_expiry`].
+    pub fn field_expiry(&self) -> Option<i64> {
+        match self.value() {
+            ValueRef::Object(object) => object.field_expiry(),
+            _ => None,
+        }
+    }
+
+    /// The earliest Unix time in ms at which the entry or a part of its value is gone.
+    pub fn next_expiry(&self) -> Option<i64> {
+        self.expires_at().into_iter().chain(self.field_expiry()).min()
+    }
+
     /// The memcached client's number beside the value.
     pub fn client_flags(&self) -> u32 {
         let header = self.header();

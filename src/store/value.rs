@@ -57,6 +57,14 @@ impl Object {
         self.len() == 0
     }
 
+    /// The earliest Unix time in ms at which a part of it is gone: a field of a hash.
+    pub fn field_expiry(&self) -> Option<i64> {
+        match self {
+            Object::Hash(hash) => hash.next_expiry().map(|at_ms| i64::try_from(at_ms).unwrap_or(i64::MAX)),
+            _ => None,
+        }
+    }
+
     /// Bytes it has allocated, itself included.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Object>()

@@ -1,6 +1,4 @@
 //! Shoal's behaviour as its clients see it: the built binary, real sockets, every command.
 
-mod connections;
 mod harness;
-mod lifecycle;
 mod transcripts;

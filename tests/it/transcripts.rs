@@ -39,7 +39,6 @@ transcripts! {
     protocol
     pubsub
     script
-    server
     set
     sorted_set
     stream
