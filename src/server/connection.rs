@@ -249,10 +249,12 @@ impl Connection {
             std::mem::swap(&mut self.output, output);
         }
         let own = std::mem::take(&mut self.input);
-        let bytes = if into == Into::Own { &own[..] } else { &input[..len] };
+        // Into its own buffer more may be read at once than the scratch buffer holds.
+        let fresh = if into == Into::Own { &[][..] } else { &input[..len] };
+        let bytes = if into == Into::Own { &own[..] } else { fresh };
         let (consumed, turn) =
             run(&worker, &mut self.client, &mut self.parser, &mut self.output, clock, bytes);
-        self.keep(own, &input[..len], consumed, into);
+        self.keep(own, fresh, consumed, into);
         let flushed = self.flush()?;
         if self.output.is_empty() {
             output.clear();

@@ -15,12 +15,51 @@ const SLOTS: usize = 1 << SLOT_BITS;
 /// 64^5 ticks of 128 ms are four years; what lies beyond is filed at the end and looked at then.
 const LEVELS: usize = 5;
 
+/// Records of a full block.
+const BLOCK: usize = 64;
+
+/// The records of one slot, in blocks: a slot of many records grows without being moved.
+#[derive(Default)]
+struct Slot {
+    full: Vec<Box<[u32]>>,
+    open: Vec<u32>,
+}
+
+impl Slot {
+    fn push(&mut self, hash: u32) {
+        self.open.push(hash);
+        if self.open.len() == BLOCK {
+            self.full.push(std::mem::take(&mut self.open).into());
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.full.len() * BLOCK + self.open.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes out a block of records.
+    fn take(&mut self) -> Vec<u32> {
+        self.full.pop().map_or_else(|| std::mem::take(&mut self.open), Vec::from)
+    }
+
+    fn get(&self, at: usize) -> Option<u32> {
+        let block = self.full.get(at / BLOCK).map_or(&*self.open, |block| block);
+        block.get(at % BLOCK).copied()
+    }
+}
+
 /// Hashes of keys, filed by the time at which to look at them.
 #[derive(Default)]
 pub struct Wheel {
     /// The first tick not yet handed out.
     tick: u64,
-    levels: [Option<Box<[Vec<u32>; SLOTS]>>; LEVELS],
+    levels: [Option<Box<[Slot; SLOTS]>>; LEVELS],
+    /// Records of each level.
+    counts: [usize; LEVELS],
     records: usize,
 }
 
@@ -44,12 +83,14 @@ impl Wheel {
             None => (LEVELS - 1, self.tick + (1 << (SLOT_BITS * LEVELS as u32)) - 1),
         };
         let slot = (due >> (SLOT_BITS * level as u32)) as usize % SLOTS;
-        let slots = self.levels[level].get_or_insert_with(|| Box::new([const { Vec::new() }; SLOTS]));
+        let slots =
+            self.levels[level].get_or_insert_with(|| Box::new(std::array::from_fn(|_| Slot::default())));
         slots[slot].push(hash);
+        self.counts[level] += 1;
         self.records += 1;
     }
 
-    /// Takes out the records of one slot that is due by `now_ms`, or none when all is done.
+    /// Takes out some records that are due by `now_ms`, or none when all is done.
     ///
     /// The caller looks at each and files it again where the key lives on.
     pub fn due(&mut self, now_ms: i64) -> Option<Vec<u32>> {
@@ -57,36 +98,37 @@ impl Wheel {
             return None;
         }
         let end = tick(now_ms);
-        while self.tick < end {
+        while self.tick < end && self.records > 0 {
             // The slots of the higher levels that begin with this tick come first, as theirs may belong into it.
             for level in (0..LEVELS).rev() {
                 let bits = SLOT_BITS * level as u32;
-                if self.tick & ((1 << bits) - 1) != 0 {
+                if self.counts[level] == 0 || self.tick & ((1 << bits) - 1) != 0 {
                     continue;
                 }
                 let slot = (self.tick >> bits) as usize % SLOTS;
                 if let Some(slots) = &mut self.levels[level]
                     && !slots[slot].is_empty()
                 {
-                    let records = std::mem::take(&mut slots[slot]);
+                    let records = slots[slot].take();
                     self.records -= records.len();
+                    self.counts[level] -= records.len();
                     return Some(records);
                 }
             }
-            self.tick += 1;
-            if self.records == 0 {
-                return None;
-            }
+            // Where the low levels are empty, nothing happens before the next slot of the one above begins.
+            let empty = self.counts.iter().take_while(|count| **count == 0).count() as u32;
+            let step = SLOT_BITS * empty;
+            self.tick = (((self.tick >> step) + 1) << step).min(end);
         }
         None
     }
 
     /// Any record, of a slot chosen at random.
     pub fn sample(&self, rng: &mut fastrand::Rng) -> Option<u32> {
-        let filled = |slots: &&Vec<u32>| !slots.is_empty();
+        let filled = |slot: &&Slot| !slot.is_empty();
         let slots = || self.levels.iter().flatten().flat_map(|slots| slots.iter()).filter(filled);
         let slot = slots().nth(rng.usize(..slots().count().max(1)))?;
-        Some(slot[rng.usize(..slot.len())])
+        slot.get(rng.usize(..slot.len()))
     }
 
     /// Forgets everything.
@@ -120,7 +162,7 @@ mod tests {
         }
         let (mut now, mut seen) = (start, 0);
         while seen < times.len() {
-            now += if seen < 4000 { rng.i64(1..2000) } else { rng.i64(1..1 << 33) };
+            now += rng.i64(1..2000 + (now - start) / 16);
             while let Some(records) = wheel.due(now) {
                 for n in records {
                     let at_ms = times[n as usize];

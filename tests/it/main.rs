@@ -1,4 +1,6 @@
 //! Shoal's behaviour as its clients see it: the built binary, real sockets, every command.
 
+mod connections;
 mod harness;
+mod lifecycle;
 mod transcripts;

@@ -39,6 +39,7 @@ transcripts! {
     protocol
     pubsub
     script
+    server
     set
     sorted_set
     stream

@@ -29,11 +29,12 @@ pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
     let mut seen = vec![0u32; 1 << table_bits];
     let mut out = Vec::with_capacity(limit);
     let (mut at, mut literals_from) = (0, 0);
-    while let Some(&next) = input[at..].first_chunk::<MIN_MATCH>() {
+    while let Some(&next) = input.get(at..).and_then(|rest| rest.first_chunk::<MIN_MATCH>()) {
         let previous = std::mem::replace(&mut seen[hash(next, table_bits)], at as u32 + 1) as usize;
         let distance = at + 1 - previous;
         if previous == 0 || distance > MAX_DISTANCE || !input[previous - 1..].starts_with(&next) {
-            at += 1;
+            // The longer nothing repeats, the less closely to look.
+            at += 1 + ((at - literals_from) >> 7);
             continue;
         }
         let most = (input.len() - at).min(MAX_MATCH);
