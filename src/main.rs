@@ -28,10 +28,22 @@ fn run() -> Result<(), Error> {
     };
     shoal::server::log::start(&config)?;
     let node = Node::start(config)?;
-    let at = |addresses: &[std::net::SocketAddr]| {
-        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    };
-    let port = node.addresses().first().map_or(0, |address| address.port());
-    tracing::info!("ready: RESP on {}; try: redis-cli -p {port} ping", at(node.addresses()));
+    announce(&node);
     node.run_until_signal()
+}
+
+/// Says where the node can be reached, and how to see that it works.
+fn announce(node: &Node) {
+    let mut text = String::from("ready");
+    let mut hints = Vec::new();
+    for (name, addresses, hint) in [
+        ("RESP", node.addresses(), "redis-cli -p PORT ping"),
+        ("memcached", node.memcached_addresses(), "echo version | nc -q1 localhost PORT"),
+    ] {
+        let Some(first) = addresses.first() else { continue };
+        let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("; {name} on {}", all.join(", ")));
+        hints.push(hint.replace("PORT", &first.port().to_string()));
+    }
+    tracing::info!("{text}; try: {}", hints.join(" or: "));
 }

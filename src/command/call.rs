@@ -32,6 +32,8 @@ pub enum Flow {
     Contended,
     /// Nothing was done, as requests like this one are held: call again once the pause is over.
     Paused,
+    /// Send the output, then call again with the same request.
+    Full,
 }
 
 /// Where a request runs and what it may touch.
@@ -133,7 +135,7 @@ fn is_held(site: &Site, row: &Row) -> bool {
 
 /// Evicts entries until memory is under its limit; false if that cannot be done.
 #[cold]
-fn make_room(site: &mut Site) -> bool {
+pub(super) fn make_room(site: &mut Site) -> bool {
     if site.state.pause.at(site.clock.unix_ms).is_some() {
         return true;
     }
@@ -224,7 +226,7 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Key
 
 /// Leaves the partitions and serves those who waited for what was changed.
 #[inline]
-fn settle(site: &mut Site, keys: Keys) {
+pub(super) fn settle(site: &mut Site, keys: Keys) {
     let ready = keys.leave();
     if !ready.is_empty() {
         super::blocking::serve(site, ready);

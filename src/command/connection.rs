@@ -212,7 +212,12 @@ pub fn needs_no_password(state: &State) -> bool {
 }
 
 /// Makes the connection that of `user`, or says why not.
-fn authenticate(state: &State, client: &mut Client, user: &[u8], password: &[u8]) -> Result<(), CmdError> {
+pub(super) fn authenticate(
+    state: &State,
+    client: &mut Client,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), CmdError> {
     let wanted = state.config.text(id::REQUIREPASS);
     if user != b"default" || !(wanted.is_empty() || same(password, wanted.as_bytes())) {
         return Err(WRONG_PASS);

@@ -150,6 +150,18 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The node.
+    #[inline]
+    pub fn state(&self) -> &'a State {
+        self.state
+    }
+
+    /// The worker's counters.
+    #[inline]
+    pub fn stats(&self) -> &'a WorkerStats {
+        self.stats
+    }
+
     /// Lets accesses enter further partitions, waiting for them. Only for the one running script.
     pub fn grow_as_needed(&mut self) {
         self.grows = true;
@@ -178,12 +190,12 @@ impl<'a> Keys<'a> {
     /// The entry of `key`, to be read: counted, and its clock moved.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
-        self.look_up(key, !self.no_touch)
+        self.look_up(key, !self.no_touch).map(|entry| &*entry)
     }
 
     /// The entry of `key`, of which something else than the value is told: counted, clock left alone.
     pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
-        self.look_up(key, false)
+        self.look_up(key, false).map(|entry| &*entry)
     }
 
     /// Counts an access to `key` and moves its clock, whatever the connection wants; false if there is no such key.
@@ -191,22 +203,28 @@ impl<'a> Keys<'a> {
         self.look_up(key, true).is_some()
     }
 
+    /// The entry of `key`, to be read by somebody who moves its clock himself: counted.
     #[inline]
-    fn look_up(&mut self, key: &[u8], touch: bool) -> Option<&Entry> {
+    pub fn fetch(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.look_up(key, false)
+    }
+
+    #[inline]
+    fn look_up(&mut self, key: &[u8], touch: bool) -> Option<&mut Entry> {
         let found = self.place(key);
         self.count(key, found, touch)
     }
 
     /// Counts a read of `key`, which was found there or not at all.
     #[inline]
-    fn count(&mut self, key: &[u8], found: Option<(usize, Place)>, touch: bool) -> Option<&Entry> {
+    fn count(&mut self, key: &[u8], found: Option<(usize, Place)>, touch: bool) -> Option<&mut Entry> {
         let Some((at, place)) = found else {
             self.stats.misses.add(1);
             self.event(crate::config::notify::KEY_MISS, "keymiss", key);
             return None;
         };
         self.stats.hits.add(1);
-        self.entry_at(at, place, touch).map(|entry| &*entry)
+        self.entry_at(at, place, touch)
     }
 
     /// The entry of `key`, to be looked at beside others: not counted, clock left alone.
@@ -349,14 +367,58 @@ impl<'a> Keys<'a> {
         partition.dbs[db].set_extras(h, key, extras, now_ms)
     }
 
-    /// Says that `key` changed: counts it, tells its watchers, and reports `event` of `class`.
+    /// Changes the string of an existing `key` as bytes; what travels with it stays. It is `raw` from then on.
+    ///
+    /// A long string is changed where it lies (unless a reply still holds it), a short one is built anew.
+    pub fn edit(&mut self, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+        let Some(entry) = self.find(key) else { return };
+        if let Some(bytes) = entry.shared_mut() {
+            change(bytes);
+            return;
+        }
+        let Ok(mut old) = text(entry) else { return };
+        let mut bytes = old.bytes().to_vec();
+        let extras = entry.extras();
+        change(&mut bytes);
+        let payload = match bytes.len() {
+            ..=crate::store::entry::INLINE_MAX => Payload::Inline(&bytes),
+            _ => Payload::Shared(Arc::new(bytes)),
+        };
+        self.put(key, payload, extras);
+        if let Some(entry) = self.find(key) {
+            entry.set_raw();
+        }
+    }
+
+    /// The version number of `key`, which is given one if it has none; nothing if there is no such key.
+    pub fn version(&mut self, key: &[u8]) -> Option<u64> {
+        let (db, state) = (self.db, self.state);
+        let (partition, h) = self.enter(key);
+        partition.dbs[db].version(h, key, || state.versions.next())
+    }
+
+    /// Says that `key` changed: counts it, voids its version number, tells its watchers, and reports `event` of `class`.
     #[inline]
     pub fn modified(&mut self, class: i64, event: &'static str, key: &[u8]) {
+        self.note(class, event, key, true);
+    }
+
+    /// [`Keys::modified`] of a change that leaves the version number standing: the value is the same, or was put together
+    /// with its number.
+    #[inline]
+    pub fn announce(&mut self, class: i64, event: &'static str, key: &[u8]) {
+        self.note(class, event, key, false);
+    }
+
+    #[inline]
+    fn note(&mut self, class: i64, event: &'static str, key: &[u8], voids_version: bool) {
         self.dirty += 1;
         let (state, db, by) = (self.state, self.db, self.client_id);
         let (partition, h) = self.enter(key);
         state.key_changed(partition, db, key, by);
-        partition.dbs[db].changed(h, key);
+        if voids_version {
+            partition.dbs[db].changed(h, key);
+        }
         if partition.is_awaited(db, key) {
             self.ready.push((db, key.into()));
         }
@@ -405,7 +467,9 @@ impl<'a> Keys<'a> {
         self.state.config.flag(id::LAZYFREE_LAZY_SERVER_DEL)
     }
 
-    fn clock(&self) -> AccessClock {
+    /// How accesses are remembered.
+    #[inline]
+    pub fn clock(&self) -> AccessClock {
         AccessClock::of(&self.state.config)
     }
 

@@ -29,6 +29,7 @@ pub mod introspect;
 pub mod latency;
 pub mod list;
 pub mod list_blocking;
+pub mod memcache;
 pub mod pubsub;
 pub mod server;
 pub mod set;

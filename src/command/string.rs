@@ -7,7 +7,6 @@ use super::{Command, Cx, Flags, Group, command, flag, flags, spec};
 use crate::config::{id, notify};
 use crate::store::entry::{Entry, Extras, Payload, ValueRef};
 use shoal_protocol::resp::{Args, Output};
-use std::sync::Arc;
 
 const READ: Flags = flags([flag::READONLY, flag::FAST]);
 const SLOW_READ: Flags = flag::READONLY;
@@ -474,7 +473,7 @@ fn append(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some(entry) => {
             let old = text(entry)?.len();
             check_len(cx, old, tail.len())?;
-            edit(cx, key, |value| value.extend_from_slice(tail));
+            cx.keys.edit(key, |value| value.extend_from_slice(tail));
             old + tail.len()
         }
     };
@@ -496,7 +495,7 @@ fn setrange(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if old.is_none() {
         cx.keys.put(key, Payload::text(b""), Extras::default());
     }
-    edit(cx, key, |bytes| {
+    cx.keys.edit(key, |bytes| {
         let end = offset + value.len();
         if bytes.len() < end {
             bytes.resize(end, 0);
@@ -536,29 +535,6 @@ fn range(len: usize, start: i64, end: i64) -> Option<std::ops::Range<usize>> {
 pub fn check_len(cx: &Cx, len: usize, more: usize) -> Result<(), CmdError> {
     let max = cx.state.config.size(id::PROTO_MAX_BULK_LEN);
     if len.checked_add(more).is_some_and(|len| len <= max) { Ok(()) } else { Err(error::STRING_TOO_LONG) }
-}
-
-/// Changes the string of an existing `key` as bytes; what travels with it stays. It is `raw` from then on.
-///
-/// A long string is changed where it lies (unless a reply still holds it), a short one is built anew.
-pub fn edit(cx: &mut Cx, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
-    let Some(entry) = cx.keys.find(key) else { return };
-    if let Some(bytes) = entry.shared_mut() {
-        change(bytes);
-        return;
-    }
-    let Ok(mut old) = text(entry) else { return };
-    let mut bytes = old.bytes().to_vec();
-    let extras = entry.extras();
-    change(&mut bytes);
-    let payload = match bytes.len() {
-        ..=crate::store::entry::INLINE_MAX => Payload::Inline(&bytes),
-        _ => Payload::Shared(Arc::new(bytes)),
-    };
-    cx.keys.put(key, payload, extras);
-    if let Some(entry) = cx.keys.find(key) {
-        entry.set_raw();
-    }
 }
 
 /// DIGEST key

@@ -5,13 +5,13 @@
 //!
 //! Invariant: it never waits for input alone while it has output unsent.
 
-use crate::command::call::{self, Flow, Site};
+use super::codec::{Codec, Protocol, Turn};
+use super::mail;
+use crate::command::blocking;
+use crate::command::call::Site;
 use crate::command::client::Client;
-use crate::command::{blocking, error};
-use crate::state::State;
-use crate::state::clients::Mail;
 use crate::worker::{Scratch, Worker};
-use shoal_protocol::resp::{Limits, Output, RequestParser};
+use shoal_protocol::resp::Output;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -34,7 +34,7 @@ pub struct Connection {
     worker: Rc<Worker>,
     stream: TcpStream,
     client: Client,
-    parser: RequestParser,
+    codec: Codec,
     /// Input not yet run: half a request, or what came behind a request that waits.
     input: Vec<u8>,
     /// Replies the socket did not take yet.
@@ -43,6 +43,8 @@ pub struct Connection {
     timer: Option<Pin<Box<Sleep>>>,
     /// Whether CLIENT PAUSE holds the next request.
     held: bool,
+    /// Whether nothing is run before the output is sent.
+    full: bool,
 }
 
 /// What ended a wait.
@@ -63,27 +65,19 @@ enum Into {
     Own,
 }
 
-/// How a turn ended.
-#[derive(PartialEq, Eq)]
-enum Turn {
-    Done,
-    Again,
-    Hold,
-    Close,
-}
-
 impl Connection {
     /// A connection just accepted.
-    pub fn new(worker: Rc<Worker>, stream: TcpStream, client: Client) -> Connection {
+    pub fn new(worker: Rc<Worker>, stream: TcpStream, protocol: Protocol, client: Client) -> Connection {
         Connection {
             worker,
             stream,
             client,
-            parser: RequestParser::new(),
+            codec: Codec::new(protocol),
             input: Vec::new(),
             output: Output::default(),
             timer: None,
             held: false,
+            full: false,
         }
     }
 
@@ -98,7 +92,7 @@ impl Connection {
             let event = poll_fn(|task| self.poll_event(task)).await?;
             let turn = match event {
                 Event::Closed => return Ok(()),
-                Event::Writable => self.flush(),
+                Event::Writable => self.send_on(),
                 Event::Mail => self.deliver(),
                 Event::TimeUp => self.give_up_waiting(),
                 Event::Released => self.release(),
@@ -113,6 +107,7 @@ impl Connection {
             match turn {
                 Turn::Close => return self.drain().await,
                 Turn::Hold => self.hold(),
+                Turn::Full => self.full = true,
                 Turn::Done | Turn::Again => {}
             }
         }
@@ -144,7 +139,7 @@ impl Connection {
             std::task::ready!(Pin::new(&mut self.stream).poll_read(task, &mut buf))?;
             (buf.filled().len(), Into::Scratch)
         } else {
-            let want = self.parser.missing().clamp(KEEP, 64 << 20);
+            let want = self.codec.missing().clamp(KEEP, 64 << 20);
             let start = self.input.len();
             self.input.reserve(want);
             let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
@@ -159,7 +154,7 @@ impl Connection {
 
     /// Whether requests are to be set aside, not run.
     fn waits(&self) -> bool {
-        self.held || self.client.blocked.is_some()
+        self.held || self.full || self.client.blocked.is_some()
     }
 
     /// Begins to hold the next request until the pause is over.
@@ -218,7 +213,7 @@ impl Connection {
 
     /// Sends what is due, and goes on with the input set aside unless the connection still waits.
     fn resume(&mut self) -> io::Result<Turn> {
-        let turn = self.flush()?;
+        let turn = self.send_on()?;
         if self.waits() {
             return Ok(turn);
         }
@@ -252,8 +247,9 @@ impl Connection {
         // Into its own buffer more may be read at once than the scratch buffer holds.
         let fresh = if into == Into::Own { &[][..] } else { &input[..len] };
         let bytes = if into == Into::Own { &own[..] } else { fresh };
-        let (consumed, turn) =
-            run(&worker, &mut self.client, &mut self.parser, &mut self.output, clock, bytes);
+        let (state, stats) = (&*worker.state, worker.stats());
+        let mut site = Site { state, stats, client: &mut self.client, out: &mut self.output, clock };
+        let (consumed, turn) = self.codec.run(&mut site, bytes);
         self.keep(own, fresh, consumed, into);
         let flushed = self.flush()?;
         if self.output.is_empty() {
@@ -261,7 +257,11 @@ impl Connection {
             output.proto = self.output.proto;
             std::mem::swap(&mut self.output, output);
         }
-        Ok(if turn == Turn::Done { flushed } else { turn })
+        Ok(match turn {
+            Turn::Done => flushed,
+            Turn::Full if self.output.is_empty() => Turn::Again,
+            Turn::Full | Turn::Again | Turn::Hold | Turn::Close => turn,
+        })
     }
 
     /// Keeps the input that was not run.
@@ -298,9 +298,19 @@ impl Connection {
         Ok(if self.client.closing { Turn::Close } else { Turn::Done })
     }
 
+    /// Sends more, and goes on with what had to wait for that.
+    fn send_on(&mut self) -> io::Result<Turn> {
+        let turn = self.flush()?;
+        if turn == Turn::Done && self.full && self.output.is_empty() {
+            self.full = false;
+            return Ok(Turn::Again);
+        }
+        Ok(turn)
+    }
+
     /// Sends what came by mail.
     fn deliver(&mut self) -> io::Result<Turn> {
-        open_mail(&self.worker.state, &mut self.client, &mut self.output);
+        mail::open(&self.worker.state, &mut self.client, &mut self.output);
         self.resume()
     }
 
@@ -319,7 +329,7 @@ impl Connection {
     fn end(&mut self) {
         while !blocking::cancel(&self.worker.state, &mut self.client) {
             // It is being served this very moment, which takes microseconds.
-            open_mail(&self.worker.state, &mut self.client, &mut self.output);
+            mail::open(&self.worker.state, &mut self.client, &mut self.output);
             std::thread::yield_now();
         }
         self.let_go();
@@ -329,75 +339,4 @@ impl Connection {
         crate::command::pubsub::leave_all(&self.worker.state, &mut self.client);
         self.worker.state.clients.remove(self.client.shared.id);
     }
-}
-
-/// Takes the mail out of the inbox and puts pushes behind the replies.
-fn open_mail(state: &State, client: &mut Client, out: &mut Output) {
-    while let Some(mail) = client.shared.receive() {
-        match mail {
-            Mail::Push(bytes) => out.raw(&bytes),
-            Mail::Unblocked(bytes) => {
-                out.raw(&bytes);
-                blocking::end(state, client);
-            }
-            Mail::Unblock { error } => {
-                let nothing = client.blocked.as_ref().map(|blocked| blocked.nothing);
-                if let Some(nothing) = nothing
-                    && blocking::cancel(state, client)
-                {
-                    if error {
-                        out.error(error::UNBLOCKED.text());
-                        state.errors.count(error::UNBLOCKED.text());
-                    } else {
-                        nothing.reply(out);
-                    }
-                }
-            }
-            Mail::Close => client.closing = true,
-        }
-    }
-}
-
-/// Runs every complete request in `bytes`; returns how many bytes were used up.
-fn run(
-    worker: &Worker,
-    client: &mut Client,
-    parser: &mut RequestParser,
-    out: &mut Output,
-    clock: &mut crate::command::clock::Clock,
-    bytes: &[u8],
-) -> (usize, Turn) {
-    let limits = Limits::default();
-    let mut consumed = 0;
-    let mut site = Site { state: &worker.state, stats: worker.stats(), client, out, clock };
-    while consumed < bytes.len() {
-        let rest = &bytes[consumed..];
-        match parser.parse(rest, &limits) {
-            Ok(None) => break,
-            Ok(Some(parsed)) => {
-                match call::call(&mut site, parser.args(rest)) {
-                    Flow::Next => {}
-                    Flow::Contended => return (consumed, Turn::Again),
-                    Flow::Paused => return (consumed, Turn::Hold),
-                }
-                consumed += parsed.consumed;
-                // A message to itself comes right behind the reply of the command that sent it.
-                if site.client.shared.has_mail() {
-                    open_mail(site.state, site.client, site.out);
-                }
-                if site.client.closing {
-                    return (consumed, Turn::Close);
-                }
-                if site.client.blocked.is_some() {
-                    break;
-                }
-            }
-            Err(error) => {
-                site.out.error(format!("ERR {error}"));
-                site.client.closing = true;
-                return (bytes.len(), Turn::Close);
-            }
-        }
-    }
-    (consumed, Turn::Done)
 }

@@ -1,10 +1,11 @@
 //! Listeners: one socket per worker and address, among which the kernel spreads new connections.
 
+use super::codec::Protocol;
 use super::connection::Connection;
 use crate::command::client::Client;
 use crate::config::id;
 use crate::worker::Worker;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A listening socket at `addr` that shares its port with the other workers' (SO_REUSEPORT).
 pub fn bind(addr: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(socket2::Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -25,11 +26,11 @@ pub fn bind(addr: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener>
     Ok(socket.into())
 }
 
-/// Accepts connections of `worker` for ever.
-pub async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+/// Accepts connections of `worker`, which speak `protocol`, for ever.
+pub async fn accept(worker: Rc<Worker>, protocol: Protocol, listener: TcpListener) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => admit(&worker, stream, peer),
+            Ok((stream, peer)) => admit(&worker, protocol, stream, peer),
             // Out of descriptors, or the client is gone already: others still wait, so go on, but not in a busy loop.
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a connection");
@@ -39,11 +40,14 @@ pub async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     }
 }
 
-fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+fn admit(worker: &Rc<Worker>, protocol: Protocol, stream: TcpStream, peer: SocketAddr) {
     let state = &worker.state;
     if state.clients.len() >= state.config.size(id::MAXCLIENTS) {
         worker.stats().rejected_connections.add(1);
-        let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+        let _ = stream.try_write(match protocol {
+            Protocol::Resp => b"-ERR max number of clients reached\r\n",
+            Protocol::Memcache => b"ERROR Too many open connections\r\n",
+        });
         return;
     }
     worker.stats().connections.add(1);
@@ -57,5 +61,5 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let local = stream.local_addr().map_or_else(|_| String::new(), |addr| addr.to_string());
     let shared = state.clients.add(peer.to_string(), local, crate::state::unix_ms());
     let client = Client::new(shared, state.config.text(id::REQUIREPASS).is_empty());
-    tokio::task::spawn_local(Connection::new(Rc::clone(worker), stream, client).serve());
+    tokio::task::spawn_local(Connection::new(Rc::clone(worker), stream, protocol, client).serve());
 }

@@ -1,6 +1,12 @@
 //! Sockets: listeners, connections, the node as a whole.
 
+mod codec;
 pub mod connection;
 pub mod listen;
 pub mod log;
+mod mail;
 pub mod node;
+mod run_memcache;
+mod run_resp;
+
+pub use codec::Protocol;

@@ -1,5 +1,6 @@
 //! A running node: its state and its workers' threads.
 
+use super::codec::Protocol;
 use super::listen;
 use crate::config::{Config, id};
 use crate::error::Error;
@@ -19,26 +20,22 @@ pub struct Node {
     workers: Vec<JoinHandle<()>>,
     lazyfree: Option<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
+    memcached_addresses: Vec<SocketAddr>,
 }
+
+/// A worker's listeners, and what is spoken there.
+type Sockets = Vec<(Protocol, std::net::TcpListener)>;
 
 impl Node {
     /// Starts a node as `config` says and returns once it accepts connections.
     pub fn start(config: Config) -> Result<Node, Error> {
         let workers = config.workers();
-        let port = config.int(id::PORT) as u16;
-        let backlog = config.int(id::TCP_BACKLOG) as i32;
-        let mut sockets: Vec<Vec<std::net::TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for address in config.bind_addresses() {
-            match listen_at(&address.address, port, backlog, &mut sockets) {
-                Ok(found) => addresses.push(found),
-                Err(_) if address.optional => {}
-                Err(source) => {
-                    let address = format!("{}:{port}", address.address);
-                    return Err(Error::Listen { address, source });
-                }
-            }
-        }
+        let mut sockets: Vec<Sockets> = (0..workers).map(|_| Vec::new()).collect();
+        let addresses = listen_on(&config, Protocol::Resp, config.int(id::PORT) as u16, &mut sockets)?;
+        let memcached_addresses = match config.int(id::MEMCACHED_PORT) as u16 {
+            0 => Vec::new(),
+            port => listen_on(&config, Protocol::Memcache, port, &mut sockets)?,
+        };
         let state = Arc::new(State::new(config, workers, crate::command::table::len()));
         let spawn = |(index, sockets)| {
             let state = Arc::clone(&state);
@@ -53,12 +50,17 @@ impl Node {
             let thread = std::thread::Builder::new().name("lazyfree".into()).spawn(run);
             Some(thread.map_err(|source| Error::Thread { source })?)
         };
-        Ok(Node { state, workers, lazyfree, addresses })
+        Ok(Node { state, workers, lazyfree, addresses, memcached_addresses })
     }
 
     /// Where it speaks RESP.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it speaks the memcached protocol; empty if that is turned off.
+    pub fn memcached_addresses(&self) -> &[SocketAddr] {
+        &self.memcached_addresses
     }
 
     /// Its state.
@@ -114,12 +116,35 @@ impl Drop for Node {
     }
 }
 
+/// Listens on `port` at every address to bind to, and returns where it does.
+fn listen_on(
+    config: &Config,
+    protocol: Protocol,
+    port: u16,
+    sockets: &mut [Sockets],
+) -> Result<Vec<SocketAddr>, Error> {
+    let mut found = Vec::new();
+    for address in config.bind_addresses() {
+        let backlog = config.int(id::TCP_BACKLOG) as i32;
+        match listen_at(&address.address, port, backlog, protocol, sockets) {
+            Ok(at) => found.push(at),
+            Err(_) if address.optional => {}
+            Err(source) => {
+                let address = format!("{}:{port}", address.address);
+                return Err(Error::Listen { address, source });
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Gives every worker a socket at the same address; port 0 becomes one free port for all.
 fn listen_at(
     host: &str,
     port: u16,
     backlog: i32,
-    sockets: &mut [Vec<std::net::TcpListener>],
+    protocol: Protocol,
+    sockets: &mut [Sockets],
 ) -> io::Result<SocketAddr> {
     let host = match host {
         "*" => "0.0.0.0",
@@ -130,12 +155,12 @@ fn listen_at(
     for own in sockets {
         let socket = listen::bind(at, backlog)?;
         at = socket.local_addr()?;
-        own.push(socket);
+        own.push((protocol, socket));
     }
     Ok(at)
 }
 
-fn run_worker(state: Arc<State>, index: usize, workers: usize, sockets: Vec<std::net::TcpListener>) {
+fn run_worker(state: Arc<State>, index: usize, workers: usize, sockets: Sockets) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -147,9 +172,11 @@ fn run_worker(state: Arc<State>, index: usize, workers: usize, sockets: Vec<std:
     let worker = Worker::new(Arc::clone(&state), index);
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        for socket in sockets {
+        for (protocol, socket) in sockets {
             match TcpListener::from_std(socket) {
-                Ok(listener) => drop(tokio::task::spawn_local(listen::accept(worker.clone(), listener))),
+                Ok(listener) => {
+                    drop(tokio::task::spawn_local(listen::accept(worker.clone(), protocol, listener)));
+                }
                 Err(error) => tracing::error!(%error, "cannot listen"),
             }
         }

@@ -59,6 +59,14 @@ impl AccessClock {
         (clock & 0xFF).saturating_sub(decay)
     }
 
+    /// Seconds since the last access that `clock` amounts to by now; only to the minute where it is a counter.
+    pub fn idle_s(self, clock: u32, now_ms: i64) -> u64 {
+        if self.lfu {
+            return u64::from(minutes(now_ms).wrapping_sub(clock >> 8) & 0xFFFF) * 60;
+        }
+        u64::from(Self::idle_seconds(clock, now_ms))
+    }
+
     /// Seconds since the last access that `clock` amounts to by now, where it is not a counter.
     pub fn idle_seconds(clock: u32, now_ms: i64) -> u32 {
         seconds(now_ms).wrapping_sub(clock) & 0xFF_FFFF

@@ -12,12 +12,14 @@ pub mod histogram;
 pub mod keyspace;
 pub mod latency;
 pub mod lazyfree;
+pub mod memcache;
 pub mod monitors;
 pub mod partition;
 pub mod pause;
 pub mod pubsub;
 pub mod stats;
 pub mod tracking;
+pub mod version;
 pub mod waiting;
 
 use crate::config::{Config, id, notify};
@@ -43,6 +45,10 @@ pub struct State {
     pub pubsub: pubsub::PubSub,
     /// The connections.
     pub clients: clients::Clients,
+    /// Versions of values.
+    pub versions: version::Versions,
+    /// What only memcached clients care for.
+    pub memcache: memcache::Memcache,
     /// Counters.
     pub stats: stats::Stats,
     /// Error replies by code.
@@ -81,6 +87,8 @@ impl State {
             tracking: tracking::Tracking::default(),
             pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
+            versions: version::Versions::new(unix_ms() as u64 / 1000),
+            memcache: memcache::Memcache::default(),
             stats: stats::Stats::new(workers, commands),
             errors: errors::Errors::default(),
             slow_commands: command_log::CommandLog::default(),

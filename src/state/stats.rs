@@ -3,6 +3,7 @@
 //! A counter is written by its worker alone, with a plain load and store; readers add the workers' up.
 
 use super::histogram::Histogram;
+use super::memcache::{Count, Counts};
 use crossbeam::utils::CachePadded;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,6 +74,8 @@ pub struct WorkerStats {
     pub evicted: Counter,
     /// Error replies.
     pub errors: Counter,
+    /// What memcached requests did.
+    pub memcache: Counts,
 }
 
 /// All workers' counters.
@@ -96,6 +99,7 @@ impl Stats {
                 expired_fields: Counter::default(),
                 evicted: Counter::default(),
                 errors: Counter::default(),
+                memcache: Counts::default(),
             })
         };
         Stats { workers: (0..=workers).map(worker).collect() }
@@ -111,11 +115,12 @@ impl Stats {
         &self.workers[index]
     }
 
-    /// Commands run by all workers.
+    /// Commands and requests run by all workers.
     pub fn commands_processed(&self) -> u64 {
         let calls =
             |worker: &WorkerStats| worker.commands.iter().map(|command| command.calls.get()).sum::<u64>();
-        self.workers.iter().map(|worker| calls(worker)).sum()
+        let requests = |worker: &WorkerStats| worker.memcache.of(Count::Requests).get();
+        self.workers.iter().map(|worker| calls(worker) + requests(worker)).sum()
     }
 
     /// Sets all counters to 0. One that its worker changes at that moment may keep its old value.
@@ -142,7 +147,13 @@ impl Stats {
                 &worker.errors,
             ];
             all.into_iter().for_each(Counter::reset);
+            worker.memcache.reset();
         }
+    }
+
+    /// Sets what memcached requests did to 0.
+    pub fn reset_memcache(&self) {
+        self.workers.iter().for_each(|worker| worker.memcache.reset());
     }
 
     /// A counter's sum over the workers.

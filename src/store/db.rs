@@ -123,6 +123,7 @@ impl Db {
             Payload::Object(object) => object.field_expiry(),
             _ => None,
         };
+        self.versioned |= extras.cas != 0;
         let (before, met) = match self.table.find_hashed_mut(h, key) {
             Some(entry) => {
                 let before = entry.expires_at();
@@ -148,6 +149,7 @@ impl Db {
 
     /// Files an entry made elsewhere under its own key and gives back the one it replaced.
     pub fn insert(&mut self, entry: Entry, now_ms: i64) -> Option<Entry> {
+        self.versioned |= entry.cas() != 0;
         let (h, expires_at, fields) = (hash(entry.key()), entry.expires_at(), entry.field_expiry());
         let old = self.table.insert(entry);
         self.index_expiry(h, old.as_ref().and_then(Entry::expires_at), expires_at, now_ms);
@@ -168,6 +170,7 @@ impl Db {
         let Some(entry) = self.table.find_hashed_mut(h, key) else { return false };
         let before = entry.expires_at();
         entry.set_extras(extras);
+        self.versioned |= extras.cas != 0;
         self.index_expiry(h, before, extras.expires_at, now_ms);
         true
     }

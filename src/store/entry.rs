@@ -30,6 +30,20 @@ const LONG_KEY: u8 = 4;
 const CLIENT_FLAGS: u8 = 8;
 /// Set on strings that were changed in place, which Redis calls `raw` whatever their length.
 const RAW: u8 = 16;
+/// The bits of [`Mark`].
+const MARKS: u8 = 32 | 64 | 128;
+
+/// What the meta commands of memcached remember of a value. Another value has none of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Mark {
+    /// It has been read.
+    Fetched = 32,
+    /// It is out of date, and served until there is another.
+    Stale = 64,
+    /// One client has been told to renew it.
+    Won = 128,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -213,7 +227,7 @@ impl Entry {
         header.clock = old.clock;
         let kept = old.key_at() == header.key_at()
             && old.value_len == header.value_len
-            && old.flags & !RAW == header.flags & !RAW;
+            && old.flags & !(RAW | MARKS) == header.flags;
         if !kept {
             let mut new = Entry::new(self.key(), payload, extras);
             new.set_clock(self.clock());
@@ -247,8 +261,9 @@ impl Entry {
         Header { tag, flags, clock: [0; 3], key_len: key_len.unwrap_or(0), value_len }
     }
 
-    /// Writes the fields and the value that `header`, already in place, says are there.
-    fn fill(&mut self, header: Header, key_len: usize, payload: Payload<'_>, extras: Extras) {
+    /// Writes what travels with the value; all of it that is there is named by `header`, already in place.
+    #[inline]
+    fn write_extras(&mut self, header: Header, extras: Extras) {
         // SAFETY: each field is written where `header` puts it, within the allocation; the words are aligned
         // to 8 as the allocation is.
         unsafe {
@@ -261,6 +276,14 @@ impl Entry {
             if extras.client_flags != 0 {
                 self.at_mut::<u32>(header.client_flags_at()).write_unaligned(extras.client_flags);
             }
+        }
+    }
+
+    /// Writes the fields and the value that `header`, already in place, says are there.
+    fn fill(&mut self, header: Header, key_len: usize, payload: Payload<'_>, extras: Extras) {
+        self.write_extras(header, extras);
+        // SAFETY: as for the extras.
+        unsafe {
             match payload {
                 Payload::Inline(bytes) => {
                     let to = self.at_mut::<u8>(header.key_at() + key_len);
@@ -379,16 +402,20 @@ impl Entry {
 
     /// Sets what travels with the value. Only [`Db`](super::db::Db) may change the expiry, which it indexes.
     pub(super) fn set_extras(&mut self, extras: Extras) {
-        if extras == self.extras() {
-            return;
+        let header = *self.header();
+        let same_shape = extras.expires_at.is_some() == (header.flags & EXPIRY != 0)
+            && (extras.cas != 0) == (header.flags & CAS != 0)
+            && (extras.client_flags != 0) == (header.flags & CLIENT_FLAGS != 0);
+        if same_shape {
+            return self.write_extras(header, extras);
         }
-        let raw = self.header().flags & RAW;
+        let kept = self.header().flags & (RAW | MARKS);
         let shared;
         let payload = match self.value() {
             ValueRef::Inline(bytes) => {
                 let mut new = Entry::new(self.key(), Payload::Inline(bytes), extras);
                 new.set_clock(self.clock());
-                new.header_mut().flags |= raw;
+                new.header_mut().flags |= kept;
                 *self = new;
                 return;
             }
@@ -400,7 +427,7 @@ impl Entry {
             ValueRef::Object(_) => Payload::Object(self.take_object()),
         };
         self.assign(payload, extras);
-        self.header_mut().flags |= raw;
+        self.header_mut().flags |= kept;
     }
 
     /// Forgets the version number, as the value has changed.
@@ -432,6 +459,25 @@ impl Entry {
     /// The value as an owned object, for an entry that is being dropped.
     pub fn into_object(mut self) -> Option<Box<Object>> {
         (self.header().tag == Tag::Object).then(|| self.take_object())
+    }
+
+    /// Whether the value bears a mark.
+    #[inline]
+    pub fn is_marked(&self, mark: Mark) -> bool {
+        self.header().flags & mark as u8 != 0
+    }
+
+    /// Puts a mark on the value, or takes it off.
+    #[inline]
+    pub fn mark(&mut self, mark: Mark, on: bool) {
+        if self.is_marked(mark) != on {
+            self.header_mut().flags ^= mark as u8;
+        }
+    }
+
+    /// Takes off all marks, as the value is another.
+    pub fn unmark(&mut self) {
+        self.header_mut().flags &= !MARKS;
     }
 
     /// Marks a string as changed in place.
@@ -584,10 +630,13 @@ mod tests {
                         for after in extras {
                             let mut entry = Entry::new(key, Payload::string(first), before);
                             entry.set_clock(0xAB_CDEF);
+                            entry.mark(Mark::Won, true);
                             entry.set_extras(after);
+                            assert!(entry.is_marked(Mark::Won) && !entry.is_marked(Mark::Stale));
                             assert_eq!((bytes(&entry), entry.extras()), (first.to_vec(), after));
                             entry.assign(Payload::string(second), before);
                             assert_eq!((bytes(&entry), entry.extras()), (second.to_vec(), before));
+                            assert!(!entry.is_marked(Mark::Won));
                             assert_eq!((entry.key(), entry.clock()), (key, 0xAB_CDEF));
                         }
                     }

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::state::partition::PARTITIONS;
-use crate::state::{expiry, unix_ms};
+use crate::state::{expiry, memcache, unix_ms};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,7 +17,10 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
     loop {
         interval.tick().await;
         let state = &worker.state;
-        let paused = state.pause.at(crate::state::unix_ms()).is_some();
+        if state.memcache.flush_is_due(unix_ms()) {
+            memcache::flush(state, 0);
+        }
+        let paused = state.pause.at(unix_ms()).is_some();
         if paused || !state.active_expire.load(Ordering::Relaxed) {
             continue;
         }

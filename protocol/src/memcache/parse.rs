@@ -42,6 +42,15 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether memcached would find room for an item under its item limit. Lengths of key and value in bytes.
+    #[inline]
+    pub fn item_fits(&self, key_len: usize, client_flags: u32, len: usize) -> bool {
+        let flags = if client_flags == 0 { 0 } else { ITEM_FLAGS };
+        len + ITEM_OVERHEAD + flags + key_len <= self.max_item
+    }
+}
+
 /// Why there is no going on with a client. It is told once, if there is anything to tell, and the connection closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseError {
@@ -195,13 +204,12 @@ fn refusal(fault: Fault, noreply: bool) -> Request<'static> {
     if noreply { Request::Ignored } else { Request::Invalid(fault) }
 }
 
-/// Whether memcached would find room for the item under its item limit.
+/// Whether the item of a store fits.
 #[inline]
 fn item_fits(head: &Head<'_>, len: usize, limits: &Limits) -> bool {
-    let flags = if head.client_flags() == 0 { 0 } else { ITEM_FLAGS };
     // A key is short enough for the exact sum to matter only close to the limit.
-    len + ITEM_OVERHEAD + ITEM_FLAGS + MAX_KEY <= limits.max_item
-        || len + ITEM_OVERHEAD + flags + head.key().decoded_len() <= limits.max_item
+    limits.item_fits(MAX_KEY, u32::MAX, len)
+        || limits.item_fits(head.key().decoded_len(), head.client_flags(), len)
 }
 
 /// Refuses a line, or the beginning of one, that is longer than it may be.

@@ -14,7 +14,7 @@ impl Keys<'_> {
     #[inline]
     pub fn read_hash(&mut self, key: &[u8]) -> Result<Option<&Hash>, CmdError> {
         let found = self.place_of_fields(key);
-        self.count(key, found, !self.no_touch).map(object).transpose()
+        self.count(key, found, !self.no_touch).map(|entry| object(entry)).transpose()
     }
 
     /// Changes the hash of `key` by `change`; nothing if there is no such key. Say [`Keys::modified`] afterwards, and

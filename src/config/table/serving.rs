@@ -19,6 +19,12 @@ pub(super) const NETWORK: Group = Group {
         row("memcached-port", PORT, "11211", "TCP port of the memcached protocol; 0 turns it off.")
             .change(Mutability::Startup),
         row(
+            "memcached-max-item-size",
+            Kind::Memory { min: 1 << 10, max: 1 << 30 },
+            "1mb",
+            "Bytes an item stored through the memcached protocol may have, key and overhead included.",
+        ),
+        row(
             "admin-port",
             PORT,
             "0",

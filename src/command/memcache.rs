@@ -1,0 +1,230 @@
+//! The verbs of memcached, over the same keys as the commands of Redis.
+//!
+//! What one protocol stores the other reads: an item is a string; its client flags and its version travel with it
+//! ([`Extras`](crate::store::entry::Extras)). Semantics and words are those of memcached 1.6, with three deviations that its
+//! protocol allows or has no word for: `decr` does not pad a number that gets shorter, `watch` is refused, and a key that
+//! holds anything but a string answers a server error to whoever wants its value.
+//!
+//! Invariant: a request that returns anything but [`Flow::Next`] has changed nothing it would not skip when it is called again.
+
+mod admin;
+mod dump;
+mod item;
+mod meta;
+mod stats;
+
+use super::call::{self, Flow, Site};
+use super::keys::{Keys, Located};
+use crate::state::keyspace::Held;
+use crate::state::memcache::Count;
+use crate::state::pause::Paused;
+pub use item::limits;
+use item::{Outcome, Storing, Version};
+use shoal_protocol::memcache::{Fault, KeyScratch, Request, Tokens, WireKey, write};
+use shoal_protocol::resp::Output;
+
+/// The version of memcached whose behaviour clients may expect.
+pub const MEMCACHED_VERSION: &str = "1.6.18";
+
+/// Bytes of output at which a connection sends before it runs on.
+const FULL: usize = 1 << 20;
+
+/// How far a request has got that could not be finished.
+#[derive(Default)]
+pub enum Progress {
+    /// Nothing was done yet.
+    #[default]
+    Fresh,
+    /// So many keys are answered.
+    Keys(usize),
+    /// A walk over all keys is under way.
+    Walk(dump::Walk),
+}
+
+/// Runs one request, or goes on with it as `progress` says.
+pub fn call(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow {
+    if site.out.len() >= FULL {
+        return Flow::Full;
+    }
+    if !site.client.authenticated {
+        admin::authenticate(site, request);
+        return Flow::Next;
+    }
+    if site.state.pause.begun() && is_held(site, request) {
+        return Flow::Paused;
+    }
+    let flow = run(site, request, progress);
+    if flow == Flow::Next {
+        *progress = Progress::Fresh;
+        site.stats.memcache.add(Count::Requests);
+    }
+    flow
+}
+
+/// Whether CLIENT PAUSE holds this request.
+#[cold]
+fn is_held(site: &Site, request: &Request) -> bool {
+    match site.state.pause.at(site.clock.unix_ms) {
+        None => false,
+        Some((Paused::All, _)) => true,
+        Some((Paused::Writes, _)) => match request {
+            Request::MetaGet(meta) => meta.has(b'N') || meta.has(b'T'),
+            Request::Store { .. }
+            | Request::Arith { .. }
+            | Request::Touch { .. }
+            | Request::Delete { .. }
+            | Request::Gat { .. }
+            | Request::MetaSet { .. }
+            | Request::MetaDelete(_)
+            | Request::MetaArith { .. }
+            | Request::FlushAll { .. }
+            | Request::TooLarge { .. } => true,
+            _ => false,
+        },
+    }
+}
+
+fn run(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow {
+    match *request {
+        Request::Get { keys, with_cas } => get(site, keys, with_cas, None, progress),
+        Request::Gat { exptime, keys, with_cas } => get(site, keys, with_cas, Some(exptime), progress),
+        Request::Store { store, data } => {
+            let storing = Storing {
+                verb: store.verb,
+                data,
+                client_flags: store.flags,
+                exptime: store.exptime,
+                compare: store.cas,
+                version: Version::Later,
+                invalidate: false,
+                vivify: false,
+            };
+            match item::store(site, store.key, &storing) {
+                None => return Flow::Contended,
+                Some(Err(fault)) => say(site.out, store.noreply, fault.line()),
+                Some(Ok(stored)) => say(site.out, store.noreply, line(stored.outcome)),
+            }
+            Flow::Next
+        }
+        Request::Arith { key, delta, decr, noreply } => {
+            let outcome = on_key(site, key, |keys, _| item::count(keys, key, delta, decr, 0));
+            match outcome {
+                None => return Flow::Contended,
+                Some(Err(fault)) => say(site.out, noreply, fault.line()),
+                Some(Ok(Err(_))) => say(site.out, noreply, write::NOT_FOUND),
+                Some(Ok(Ok(_))) if noreply => {}
+                Some(Ok(Ok(sum))) => write::number(site.out, sum),
+            }
+            Flow::Next
+        }
+        Request::Touch { key, exptime, noreply } => {
+            let touched = on_key(site, key, |keys, _| item::touch(keys, key, exptime));
+            finish(site, noreply, touched, write::TOUCHED)
+        }
+        Request::Delete { key, noreply } => {
+            let deleted = on_key(site, key, |keys, _| item::delete(keys, key));
+            finish(site, noreply, deleted, write::DELETED)
+        }
+        Request::MetaGet(ref meta) => meta::get(site, meta),
+        Request::MetaSet { ref meta, verb, data } => meta::set(site, meta, verb, data),
+        Request::MetaDelete(ref meta) => meta::delete(site, meta),
+        Request::MetaArith { ref meta, decr } => meta::arith(site, meta, decr),
+        Request::MetaDebug(ref key) => meta::debug(site, key),
+        Request::TooLarge { ref key, evict, noreply } => too_large(site, key, evict, noreply),
+        Request::Dump(format) => dump::keys(site, format, progress),
+        Request::Stats(words) => stats::stats(site, words, progress),
+        _ => {
+            admin::run(site, request);
+            Flow::Next
+        }
+    }
+}
+
+/// Enters the partition of `key`, does `work`, leaves, and serves those who waited for what was changed. Nothing is done if the
+/// partition is taken.
+#[inline]
+fn on_key<'s, R>(
+    site: &mut Site<'s, '_>,
+    key: &[u8],
+    work: impl FnOnce(&mut Keys<'s>, &mut Output) -> R,
+) -> Option<R> {
+    let key = Located::new(key);
+    let guard = site.state.keyspace.try_enter(key.partition)?;
+    let mut held = Held::new();
+    held.push((key.partition, guard));
+    let (db, now_ms) = (site.client.db, site.clock.unix_ms);
+    let mut keys = Keys::new(site.state, site.stats, held, Some(key), db, now_ms);
+    keys.client_id = site.client.shared.id;
+    let result = work(&mut keys, site.out);
+    call::settle(site, keys);
+    Some(result)
+}
+
+/// `get`, `gets`, `gat`, `gats`: key after key, so that a long list holds no lock for long.
+#[inline]
+fn get(site: &mut Site, keys: Tokens, with_cas: bool, exptime: Option<i64>, progress: &mut Progress) -> Flow {
+    let done = if let Progress::Keys(done) = *progress { done } else { 0 };
+    for (at, key) in keys.enumerate().skip(done) {
+        if site.out.len() >= FULL {
+            *progress = Progress::Keys(at);
+            return Flow::Full;
+        }
+        let sent = on_key(site, key, |keys, out| {
+            let sent = item::send(keys, out, key, with_cas, exptime.is_some())?;
+            if let (true, Some(exptime)) = (sent, exptime) {
+                item::expire(keys, key, item::expiry_ms(exptime, keys.now_ms));
+            }
+            Ok(())
+        });
+        match sent {
+            None => {
+                *progress = Progress::Keys(at);
+                return Flow::Contended;
+            }
+            Some(Err(fault)) => {
+                let fault: Fault = fault;
+                site.out.raw(fault.line());
+                return Flow::Next;
+            }
+            Some(Ok(())) => {}
+        }
+    }
+    site.out.raw(write::END);
+    Flow::Next
+}
+
+/// A store of more than fits, whose old item must go if the client would take that for the new one.
+fn too_large(site: &mut Site, key: &WireKey, evict: bool, noreply: bool) -> Flow {
+    let mut scratch = KeyScratch::default();
+    let key = key.decode(&mut scratch);
+    if evict && on_key(site, key, |keys, _| item::discard(keys, key)).is_none() {
+        return Flow::Contended;
+    }
+    site.stats.memcache.add(Count::StoreTooLarge);
+    say(site.out, noreply, Fault::TooLarge.line());
+    Flow::Next
+}
+
+/// Answers whether there was such an item.
+fn finish(site: &mut Site, noreply: bool, found: Option<bool>, line: &[u8]) -> Flow {
+    let Some(found) = found else { return Flow::Contended };
+    say(site.out, noreply, if found { line } else { write::NOT_FOUND });
+    Flow::Next
+}
+
+/// Writes a line unless silence was asked for.
+#[inline]
+fn say(out: &mut Output, noreply: bool, line: &[u8]) {
+    if !noreply {
+        out.raw(line);
+    }
+}
+
+fn line(outcome: Outcome) -> &'static [u8] {
+    match outcome {
+        Outcome::Stored => write::STORED,
+        Outcome::NotStored => write::NOT_STORED,
+        Outcome::Exists => write::EXISTS,
+        Outcome::NotFound => write::NOT_FOUND,
+    }
+}

@@ -1,0 +1,74 @@
+//! Requests about the connection or the node: authentication, version, flush, limits.
+
+use super::item::expiry_ms;
+use super::{MEMCACHED_VERSION, say};
+use crate::command::call::Site;
+use crate::command::connection;
+use crate::config::Caller;
+use crate::state::memcache::{Count, flush};
+use shoal_protocol::memcache::{Fault, Request, Verb, write};
+
+/// Answers a connection that must authenticate first, which it does by a `set` of `user password` under any key.
+pub(super) fn authenticate(site: &mut Site, request: &Request) {
+    let (store, data) = match request {
+        Request::Ignored => return,
+        Request::Store { store, data } if store.verb == Verb::Set && store.cas.is_none() => (store, data),
+        _ => return site.out.raw(Fault::Unauthenticated.line()),
+    };
+    let mut words = data.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let (Some(user), Some(password)) = (words.next(), words.next()) else {
+        return site.out.raw(Fault::BadCredentials.line());
+    };
+    let counts = &site.stats.memcache;
+    counts.add(Count::AuthCmds);
+    match connection::authenticate(site.state, site.client, user, password) {
+        Ok(()) => say(site.out, store.noreply, write::STORED),
+        Err(_) => {
+            counts.add(Count::AuthErrors);
+            site.out.raw(Fault::AuthenticationFailure.line());
+        }
+    }
+}
+
+/// Runs a request that is not about items.
+pub(super) fn run(site: &mut Site, request: &Request) {
+    match *request {
+        Request::MetaNoop => site.out.raw(write::MN),
+        Request::Version => write::version(site.out, MEMCACHED_VERSION),
+        Request::Quit => site.client.closing = true,
+        Request::FlushAll { delay, noreply } => {
+            flush_all(site, delay);
+            say(site.out, noreply, write::OK);
+        }
+        Request::CacheMemlimit { megabytes, noreply } => {
+            let line = if limit_memory(site, megabytes) { write::OK } else { Fault::MemlimitRefused.line() };
+            say(site.out, noreply, line);
+        }
+        Request::Verbosity { noreply, .. } | Request::Tuning { noreply } => say(site.out, noreply, write::OK),
+        Request::Watch(_) => site.out.raw(Fault::WatchRefused.line()),
+        // There is no certificate here.
+        Request::RefreshCerts { noreply } => say(site.out, noreply, Fault::Unknown.line()),
+        Request::Invalid(fault) => site.out.raw(fault.line()),
+        _ => {}
+    }
+}
+
+/// `flush_all [delay]`
+fn flush_all(site: &mut Site, delay: i64) {
+    site.stats.memcache.add(Count::CmdFlush);
+    let now_ms = site.clock.unix_ms;
+    match expiry_ms(delay, now_ms).filter(|at_ms| *at_ms > now_ms) {
+        Some(at_ms) => site.state.memcache.flush_at(at_ms),
+        None => {
+            site.state.memcache.flush_at(0);
+            flush(site.state, site.client.db);
+        }
+    }
+}
+
+/// `cache_memlimit <megabytes>`
+fn limit_memory(site: &mut Site, megabytes: u32) -> bool {
+    let bytes = (u64::from(megabytes) << 20).to_string();
+    let caller = Caller { local: site.client.is_local(), loading: false };
+    site.state.config.change(&[(&b"maxmemory"[..], bytes.as_bytes())], caller).is_ok()
+}

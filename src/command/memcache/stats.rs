@@ -1,0 +1,300 @@
+//! `stats` and its kinds, by the names memcached gives them, which dashboards and exporters look for.
+//!
+//! Memory is not cut into slabs of classes here: where memcached tells of each class there is one, number 1, that
+//! holds everything. What counts the work of machinery that is not there is 0.
+
+use super::{MEMCACHED_VERSION, Progress, dump};
+use crate::command::call::{Flow, Site};
+use crate::config::id;
+use crate::memory;
+use crate::process::{self, CpuOf};
+use crate::state::State;
+use crate::state::memcache::Count;
+use shoal_protocol::memcache::{Fault, Tokens, write};
+use shoal_protocol::resp::Output;
+use std::sync::atomic::Ordering;
+
+/// Classes memcached can have, number 0 included.
+const SLAB_CLASSES: usize = 64;
+
+/// `stats [reset|settings|items|slabs|sizes|conns|detail ..]`
+pub(super) fn stats(site: &mut Site, mut words: Tokens, progress: &mut Progress) -> Flow {
+    let word = words.next();
+    match word {
+        None => general(site),
+        Some(b"settings") => settings(site),
+        Some(b"items") => items(site),
+        Some(b"slabs") => slabs(site),
+        Some(b"conns") => conns(site),
+        Some(b"sizes") => return dump::sizes(site, progress),
+        Some(b"sizes_enable") => write::stat(site.out, "sizes_status", "enabled"),
+        Some(b"sizes_disable") => write::stat(site.out, "sizes_status", "disabled"),
+        Some(b"extstore") => {}
+        Some(b"cachedump") => return cachedump(site, words, progress),
+        Some(b"reset") => {
+            site.state.stats.reset_memcache();
+            site.out.raw(write::RESET);
+            return Flow::Next;
+        }
+        Some(b"detail") => {
+            detail(site, words.next());
+            return Flow::Next;
+        }
+        Some(_) => {
+            site.out.raw(Fault::Unknown.line());
+            return Flow::Next;
+        }
+    }
+    site.out.raw(write::END);
+    Flow::Next
+}
+
+/// `stats cachedump <class> <limit>`, where a limit of 0 is none.
+fn cachedump(site: &mut Site, mut words: Tokens, progress: &mut Progress) -> Flow {
+    let (Some(class), Some(limit)) = (words.next(), words.next()) else {
+        site.out.raw(Fault::BadCommandLine.line());
+        return Flow::Next;
+    };
+    let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<usize>().ok();
+    match (number(class), number(limit)) {
+        (Some(1), Some(limit)) => return dump::items(site, limit, progress),
+        (Some(..SLAB_CLASSES), Some(_)) => site.out.raw(write::END),
+        (Some(_), Some(_)) => site.out.raw(Fault::IllegalSlabId.line()),
+        _ => site.out.raw(Fault::BadFormat.line()),
+    }
+    Flow::Next
+}
+
+/// Writes statistics one after the other.
+struct Writer<'a> {
+    state: &'a State,
+    out: &'a mut Output,
+}
+
+impl Writer<'_> {
+    fn text(&mut self, name: &str, value: &str) {
+        write::stat(self.out, name, value);
+    }
+
+    fn number(&mut self, name: &str, value: impl itoa::Integer) {
+        write::stat(self.out, name, itoa::Buffer::new().format(value));
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        self.text(name, if value { "yes" } else { "no" });
+    }
+
+    fn count(&mut self, name: &str, count: Count) {
+        self.number(name, self.state.stats.sum(|worker| worker.memcache.of(count)));
+    }
+
+    fn counts<const N: usize>(&mut self, all: [(&str, Count); N]) {
+        for (name, count) in all {
+            self.count(name, count);
+        }
+    }
+
+    fn zeros(&mut self, prefix: &str, names: &[&str]) {
+        for name in names {
+            self.number(&format!("{prefix}{name}"), 0);
+        }
+    }
+}
+
+/// Bytes that may be used: what the machine has if no limit is set.
+fn limit_bytes(state: &State) -> usize {
+    match state.config.size(id::MAXMEMORY) {
+        0 => process::machine_memory(),
+        limit => limit,
+    }
+}
+
+fn workers(state: &State) -> usize {
+    state.config.workers()
+}
+
+fn general(site: &mut Site) {
+    let state = site.state;
+    let items = state.keyspace.len(site.client.db);
+    let (system, user) = process::cpu_times(CpuOf::Process);
+    let seconds = |time: std::time::Duration| format!("{}.{:06}", time.as_secs(), time.subsec_micros());
+    memory::report();
+    let mut w = Writer { state, out: site.out };
+    w.number("pid", std::process::id());
+    w.number("uptime", state.started.elapsed().as_secs());
+    w.number("time", site.clock.unix_ms / 1000);
+    w.text("version", MEMCACHED_VERSION);
+    w.text("shoal_version", env!("CARGO_PKG_VERSION"));
+    w.number("pointer_size", usize::BITS);
+    w.text("rusage_user", &seconds(user));
+    w.text("rusage_system", &seconds(system));
+    w.number("max_connections", state.config.size(id::MAXCLIENTS));
+    w.number("curr_connections", state.clients.len());
+    w.number("total_connections", state.stats.sum(|worker| &worker.connections));
+    w.number("rejected_connections", state.stats.sum(|worker| &worker.rejected_connections));
+    w.number("connection_structures", state.clients.len());
+    w.counts([
+        ("cmd_get", Count::CmdGet),
+        ("cmd_set", Count::CmdSet),
+        ("cmd_flush", Count::CmdFlush),
+        ("cmd_touch", Count::CmdTouch),
+        ("cmd_meta", Count::CmdMeta),
+        ("get_hits", Count::GetHits),
+        ("get_misses", Count::GetMisses),
+        ("get_expired", Count::GetExpired),
+    ]);
+    w.number("get_flushed", 0);
+    w.counts([
+        ("delete_misses", Count::DeleteMisses),
+        ("delete_hits", Count::DeleteHits),
+        ("incr_misses", Count::IncrMisses),
+        ("incr_hits", Count::IncrHits),
+        ("decr_misses", Count::DecrMisses),
+        ("decr_hits", Count::DecrHits),
+        ("cas_misses", Count::CasMisses),
+        ("cas_hits", Count::CasHits),
+        ("cas_badval", Count::CasBadval),
+        ("touch_hits", Count::TouchHits),
+        ("touch_misses", Count::TouchMisses),
+        ("store_too_large", Count::StoreTooLarge),
+        ("store_no_memory", Count::StoreNoMemory),
+        ("auth_cmds", Count::AuthCmds),
+        ("auth_errors", Count::AuthErrors),
+    ]);
+    w.number("bytes_read", state.stats.sum(|worker| &worker.input_bytes));
+    w.number("bytes_written", state.stats.sum(|worker| &worker.output_bytes));
+    w.number("limit_maxbytes", limit_bytes(state));
+    w.number("accepting_conns", 1);
+    w.zeros("", &["listen_disabled_num", "time_in_listen_disabled_us"]);
+    w.number("threads", workers(state));
+    w.zeros("", &["conn_yields", "hash_power_level", "hash_bytes", "hash_is_expanding", "slabs_moved"]);
+    w.zeros("", &["lru_crawler_running", "lru_crawler_starts", "malloc_fails"]);
+    w.number("bytes", memory::used());
+    w.number("curr_items", items);
+    w.count("total_items", Count::TotalItems);
+    w.zeros("", &["expired_unfetched", "evicted_unfetched", "evicted_active"]);
+    w.number("evictions", state.stats.sum(|worker| &worker.evicted));
+    w.number("reclaimed", state.stats.sum(|worker| &worker.expired));
+    w.zeros("", &["crawler_reclaimed", "crawler_items_checked", "lrutail_reflocked", "moves_to_cold"]);
+    w.zeros("", &["moves_to_warm", "moves_within_lru", "direct_reclaims", "lru_bumps_dropped"]);
+}
+
+fn settings(site: &mut Site) {
+    let state = site.state;
+    let config = &state.config;
+    let addresses: Vec<String> = config.bind_addresses().into_iter().map(|bind| bind.address).collect();
+    let mut w = Writer { state, out: site.out };
+    w.number("maxbytes", limit_bytes(state));
+    w.number("maxconns", config.size(id::MAXCLIENTS));
+    w.number("tcpport", config.int(id::MEMCACHED_PORT));
+    w.number("udpport", 0);
+    w.text("inter", &addresses.join(","));
+    w.number("verbosity", 0);
+    w.number("oldest", 0);
+    w.text("evictions", if config.choice(id::MAXMEMORY_POLICY) == "noeviction" { "off" } else { "on" });
+    w.text("domain_socket", "NULL");
+    w.number("num_threads", workers(state));
+    w.text("stat_key_prefix", ":");
+    w.flag("detail_enabled", state.memcache.prefixes.are_counted());
+    w.flag("cas_enabled", true);
+    w.number("tcp_backlog", config.int(id::TCP_BACKLOG));
+    w.text("binding_protocol", "ascii");
+    w.flag("auth_enabled_sasl", false);
+    w.flag("auth_enabled_ascii", !config.text(id::REQUIREPASS).is_empty());
+    w.number("item_size_max", config.size(id::MEMCACHED_MAX_ITEM_SIZE));
+    w.flag("flush_enabled", true);
+    w.flag("dump_enabled", true);
+    w.text("hash_algorithm", "ahash");
+    w.flag("lru_crawler", false);
+    w.zeros("", &["lru_crawler_sleep", "lru_crawler_tocrawl"]);
+    w.flag("lru_maintainer_thread", false);
+    w.zeros("", &["hot_lru_pct", "warm_lru_pct", "hot_max_factor", "warm_max_factor"]);
+    w.number("idle_timeout", config.int(id::TIMEOUT));
+}
+
+fn items(site: &mut Site) {
+    let state = site.state;
+    let items = state.keyspace.len(site.client.db);
+    if items == 0 {
+        return;
+    }
+    memory::report();
+    let mut w = Writer { state, out: site.out };
+    w.number("items:1:number", items);
+    w.zeros("items:1:", &["number_hot", "number_warm", "number_cold", "age_hot", "age_warm", "age"]);
+    w.number("items:1:mem_requested", memory::used());
+    w.number("items:1:evicted", state.stats.sum(|worker| &worker.evicted));
+    w.zeros("items:1:", &["evicted_nonzero", "evicted_time"]);
+    w.count("items:1:outofmemory", Count::StoreNoMemory);
+    w.zeros("items:1:", &["tailrepairs"]);
+    w.number("items:1:reclaimed", state.stats.sum(|worker| &worker.expired));
+    w.zeros("items:1:", &["expired_unfetched", "evicted_unfetched", "evicted_active"]);
+    w.zeros("items:1:", &["crawler_reclaimed", "crawler_items_checked", "lrutail_reflocked"]);
+    w.zeros("items:1:", &["moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims"]);
+    w.zeros("items:1:", &["hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp"]);
+}
+
+fn slabs(site: &mut Site) {
+    let state = site.state;
+    let items = state.keyspace.len(site.client.db);
+    memory::report();
+    let used = memory::used();
+    let mut w = Writer { state, out: site.out };
+    if let Some(mean) = used.checked_div(items) {
+        w.number("1:chunk_size", mean);
+        w.number("1:chunks_per_page", 1);
+        w.number("1:total_pages", items);
+        w.number("1:total_chunks", items);
+        w.number("1:used_chunks", items);
+        w.zeros("1:", &["free_chunks", "free_chunks_end"]);
+        w.counts([
+            ("1:get_hits", Count::GetHits),
+            ("1:cmd_set", Count::CmdSet),
+            ("1:delete_hits", Count::DeleteHits),
+            ("1:incr_hits", Count::IncrHits),
+            ("1:decr_hits", Count::DecrHits),
+            ("1:cas_hits", Count::CasHits),
+            ("1:cas_badval", Count::CasBadval),
+            ("1:touch_hits", Count::TouchHits),
+        ]);
+    }
+    w.number("active_slabs", usize::from(items > 0));
+    w.number("total_malloced", used);
+}
+
+fn conns(site: &mut Site) {
+    let state = site.state;
+    let (own, now_ms) = (site.client.shared.id, site.clock.unix_ms);
+    let mut w = Writer { state, out: site.out };
+    for client in state.clients.all() {
+        let id = client.id;
+        w.text(&format!("{id}:addr"), &format!("tcp:{}", client.addr));
+        w.text(&format!("{id}:listen_addr"), &format!("tcp:{}", client.laddr));
+        w.text(&format!("{id}:state"), if id == own { "conn_parse_cmd" } else { "conn_read" });
+        let idle_ms = now_ms - client.active_ms.load(Ordering::Relaxed);
+        w.number(&format!("{id}:secs_since_last_cmd"), idle_ms.max(0) / 1000);
+    }
+}
+
+/// `stats detail on|off|dump`
+fn detail(site: &mut Site, word: Option<&[u8]>) {
+    let prefixes = &site.state.memcache.prefixes;
+    match word {
+        Some(b"on") => prefixes.switch(true),
+        Some(b"off") => prefixes.switch(false),
+        Some(b"dump") => {
+            for (prefix, counts) in prefixes.all() {
+                site.out.raw(b"PREFIX ");
+                site.out.raw(&prefix);
+                let counts = format!(
+                    " get {} hit {} set {} del {}\r\n",
+                    counts.get, counts.hit, counts.set, counts.del
+                );
+                site.out.raw(counts.as_bytes());
+            }
+            return site.out.raw(write::END);
+        }
+        _ => return site.out.raw(Fault::DetailUsage.line()),
+    }
+    site.out.raw(write::OK);
+}

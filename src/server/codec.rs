@@ -1,0 +1,75 @@
+//! What a connection speaks, and how far it has understood what was sent to it.
+//!
+//! Which protocol it is follows from the port the connection came in on: on one port the two cannot be told apart.
+
+use super::run_memcache::Reader;
+use super::{run_memcache, run_resp};
+use crate::command::call::{Flow, Site};
+use shoal_protocol::resp::RequestParser;
+
+/// A protocol clients speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// That of Redis.
+    Resp,
+    /// The text protocol of memcached.
+    Memcache,
+}
+
+/// A protocol being spoken.
+pub(super) enum Codec {
+    Resp(RequestParser),
+    Memcache(Reader),
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// All that is complete was run.
+    Done,
+    /// There is more to run, after others have had their turn.
+    Again,
+    /// There is more to run, after the output has been sent.
+    Full,
+    /// There is more to run, once the pause that holds it is over.
+    Hold,
+    /// Send what is due and close.
+    Close,
+}
+
+impl From<Flow> for Turn {
+    fn from(flow: Flow) -> Turn {
+        match flow {
+            Flow::Next => Turn::Done,
+            Flow::Contended => Turn::Again,
+            Flow::Paused => Turn::Hold,
+            Flow::Full => Turn::Full,
+        }
+    }
+}
+
+impl Codec {
+    /// The beginning of a conversation.
+    pub fn new(protocol: Protocol) -> Codec {
+        match protocol {
+            Protocol::Resp => Codec::Resp(RequestParser::new()),
+            Protocol::Memcache => Codec::Memcache(Reader::default()),
+        }
+    }
+
+    /// After an incomplete request: so many more bytes belong to it at least.
+    pub fn missing(&self) -> usize {
+        match self {
+            Codec::Resp(parser) => parser.missing(),
+            Codec::Memcache(reader) => reader.missing(),
+        }
+    }
+
+    /// Runs every complete request in `bytes`; returns how many bytes were used up.
+    pub fn run(&mut self, site: &mut Site, bytes: &[u8]) -> (usize, Turn) {
+        match self {
+            Codec::Resp(parser) => run_resp::run(site, parser, bytes),
+            Codec::Memcache(reader) => run_memcache::run(site, reader, bytes),
+        }
+    }
+}

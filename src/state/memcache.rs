@@ -1,0 +1,188 @@
+//! What a node knows only because memcached does: its counters, a flush that is to come, counts by key prefix.
+
+use super::State;
+use super::lazyfree::Garbage;
+use super::stats::Counter;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+/// What is counted of memcached requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the names are those of memcached's `stats`")]
+pub enum Count {
+    Requests,
+    CmdGet,
+    CmdSet,
+    CmdFlush,
+    CmdTouch,
+    CmdMeta,
+    GetHits,
+    GetMisses,
+    GetExpired,
+    DeleteHits,
+    DeleteMisses,
+    IncrHits,
+    IncrMisses,
+    DecrHits,
+    DecrMisses,
+    CasHits,
+    CasMisses,
+    CasBadval,
+    TouchHits,
+    TouchMisses,
+    StoreTooLarge,
+    StoreNoMemory,
+    AuthCmds,
+    AuthErrors,
+    TotalItems,
+}
+
+const COUNTS: usize = Count::TotalItems as usize + 1;
+
+/// What one worker counts.
+#[derive(Default)]
+pub struct Counts([Counter; COUNTS]);
+
+impl Counts {
+    /// Adds one; only the owning worker may.
+    #[inline]
+    pub fn add(&self, count: Count) {
+        self.of(count).add(1);
+    }
+
+    /// One of the counters.
+    #[inline]
+    pub fn of(&self, count: Count) -> &Counter {
+        &self.0[count as usize]
+    }
+
+    /// Sets all to 0.
+    pub fn reset(&self) {
+        self.0.iter().for_each(Counter::reset);
+    }
+}
+
+/// The node's part.
+#[derive(Default)]
+pub struct Memcache {
+    /// Counts by prefix.
+    pub prefixes: Prefixes,
+    /// Unix time in ms of the flush that is to come; 0 for none.
+    flush_at_ms: AtomicI64,
+}
+
+impl Memcache {
+    /// Has database 0 emptied at that Unix time in ms (0: never), in place of what was asked for before.
+    pub fn flush_at(&self, at_ms: i64) {
+        self.flush_at_ms.store(at_ms, Ordering::Relaxed);
+    }
+
+    /// Whether a flush is due; true for one caller alone.
+    pub fn flush_is_due(&self, now_ms: i64) -> bool {
+        let at_ms = self.flush_at_ms.load(Ordering::Relaxed);
+        at_ms != 0
+            && at_ms <= now_ms
+            && self.flush_at_ms.compare_exchange(at_ms, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// Empties a database. No partition is held.
+pub fn flush(state: &State, db: usize) {
+    let mut tables = Vec::new();
+    state.keyspace.each(|_, partition| {
+        if !partition.dbs[db].is_empty() {
+            tables.push(partition.clear(db));
+        }
+    });
+    if !tables.is_empty() {
+        state.lazyfree.add(Garbage::Tables(tables));
+    }
+    if state.tracking.is_active() {
+        state.tracking.flushed();
+    }
+}
+
+/// What is counted of the keys that share a prefix.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct PrefixCounts {
+    /// Keys asked for.
+    pub get: u64,
+    /// Keys found.
+    pub hit: u64,
+    /// Keys stored.
+    pub set: u64,
+    /// Keys to be deleted.
+    pub del: u64,
+}
+
+/// Counts by the part of a key before its first colon, while that is switched on.
+#[derive(Default)]
+pub struct Prefixes {
+    on: AtomicBool,
+    counts: Mutex<HashMap<Box<[u8]>, PrefixCounts>>,
+}
+
+impl Prefixes {
+    /// Whether counting is on.
+    #[inline]
+    pub fn are_counted(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// Switches counting on or off.
+    pub fn switch(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
+    }
+
+    /// Counts something about `key`.
+    #[cold]
+    pub fn count(&self, key: &[u8], count: impl FnOnce(&mut PrefixCounts)) {
+        let Some(end) = memchr::memchr(b':', key) else { return };
+        count(self.counts.lock().entry(key[..end].into()).or_default());
+    }
+
+    /// All counts, by prefix.
+    pub fn all(&self) -> Vec<(Box<[u8]>, PrefixCounts)> {
+        let counts = self.counts.lock();
+        let mut all: Vec<_> = counts.iter().map(|(prefix, counts)| (prefix.clone(), *counts)).collect();
+        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// Forgets all counts.
+    pub fn reset(&self) {
+        self.counts.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_is_due_once_and_the_last_one_asked_for_counts() {
+        let memcache = Memcache::default();
+        assert!(!memcache.flush_is_due(1000));
+        memcache.flush_at(500);
+        memcache.flush_at(2000);
+        assert!(!memcache.flush_is_due(1000));
+        assert!(memcache.flush_is_due(2000));
+        assert!(!memcache.flush_is_due(2000));
+        memcache.flush_at(3000);
+        memcache.flush_at(0);
+        assert!(!memcache.flush_is_due(4000));
+    }
+
+    #[test]
+    fn prefixes_end_at_the_first_colon() {
+        let prefixes = Prefixes::default();
+        prefixes.count(b"a:b:c", |counts| counts.get += 1);
+        prefixes.count(b"a:", |counts| counts.set += 1);
+        prefixes.count(b"plain", |counts| counts.set += 1);
+        assert_eq!(
+            prefixes.all(),
+            [(Box::from(*b"a"), PrefixCounts { get: 1, set: 1, ..Default::default() })]
+        );
+    }
+}
