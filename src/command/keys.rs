@@ -367,19 +367,24 @@ impl<'a> Keys<'a> {
         partition.dbs[db].set_extras(h, key, extras, now_ms)
     }
 
-    /// Changes the string of an existing `key` as bytes; what travels with it stays. It is `raw` from then on.
+    /// Changes the string of an existing `key` as bytes; what travels with it stays. It is `raw` from then on. Returns what
+    /// `change` returns, or nothing if there is no such string.
     ///
     /// A long string is changed where it lies (unless a reply still holds it), a short one is built anew.
-    pub fn edit(&mut self, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
-        let Some(entry) = self.find(key) else { return };
+    pub fn edit<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Vec<u8>) -> R) -> Option<R> {
+        let entry = self.find(key)?;
         if let Some(bytes) = entry.shared_mut() {
-            change(bytes);
-            return;
+            return Some(change(bytes));
         }
-        let Ok(mut old) = text(entry) else { return };
-        let mut bytes = old.bytes().to_vec();
+        let mut bytes = text(entry).ok()?.bytes().to_vec();
         let extras = entry.extras();
-        change(&mut bytes);
+        let result = change(&mut bytes);
+        self.put_raw(key, bytes, extras);
+        Some(result)
+    }
+
+    /// Gives `key` a string that is `raw` whatever its length and never an integer.
+    pub fn put_raw(&mut self, key: &[u8], bytes: Vec<u8>, extras: Extras) {
         let payload = match bytes.len() {
             ..=crate::store::entry::INLINE_MAX => Payload::Inline(&bytes),
             _ => Payload::Shared(Arc::new(bytes)),

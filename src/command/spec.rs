@@ -54,6 +54,14 @@ const fn counted(begin: usize, usage: &'static str) -> KeySpec {
     KeySpec { begin: Begin::Index(begin), find: Find::Count { count: 0, first: 1, step: 1 }, usage }
 }
 
+const fn behind(word: &'static str, from: i32) -> KeySpec {
+    KeySpec {
+        begin: Begin::Keyword(word, from),
+        find: Find::Range { last: 0, step: 1, limit: 0 },
+        usage: "OW UPDATE",
+    }
+}
+
 /// One key, which the command reads.
 pub const READ: &[KeySpec] = &[at(1, 0, 1, "RO ACCESS")];
 /// One key, of which the command reads something about the value, not the value.
@@ -102,6 +110,24 @@ pub const ACCESS_DELETE_COUNTED: &[KeySpec] = &[counted(1, "RW ACCESS DELETE")];
 pub const ACCESS_DELETE_COUNTED_SECOND: &[KeySpec] = &[counted(2, "RW ACCESS DELETE")];
 /// A destination, then sources up to the end.
 pub const STORE_ALL: &[KeySpec] = &[at(1, 0, 1, "OW UPDATE"), at(2, -1, 1, "RO ACCESS")];
+/// A destination, then one source.
+pub const STORE_ONE: &[KeySpec] = &[at(1, 0, 1, "OW UPDATE"), at(2, 0, 1, "RO ACCESS")];
+/// A destination behind another argument, then sources up to the end.
+pub const STORE_ALL_SECOND: &[KeySpec] = &[at(2, 0, 1, "OW UPDATE"), at(3, -1, 1, "RO ACCESS")];
+/// A destination to be read and added to, then sources up to the end.
+pub const MERGE_ALL: &[KeySpec] = &[at(1, 0, 1, "RW ACCESS INSERT"), at(2, -1, 1, "RO ACCESS")];
+/// All arguments are keys to be read, of which something may be noted down.
+pub const ACCESS_ALL: &[KeySpec] = &[at(1, -1, 1, "RW ACCESS")];
+/// A key of a subcommand, which is read and may be changed.
+pub const SUB_ACCESS: &[KeySpec] = &[at(2, 0, 1, "RW ACCESS")];
+/// Two keys to be read.
+pub const READ_TWO: &[KeySpec] = &[at(1, 1, 1, "RO ACCESS")];
+/// GEORADIUS's: a source, and a destination behind either of two words.
+pub const GEO_STORE_BY_POINT: &[KeySpec] =
+    &[at(1, 0, 1, "RO ACCESS"), behind("STORE", 6), behind("STOREDIST", 6)];
+/// GEORADIUSBYMEMBER's: likewise, with one argument less before the words.
+pub const GEO_STORE_BY_MEMBER: &[KeySpec] =
+    &[at(1, 0, 1, "RO ACCESS"), behind("STORE", 5), behind("STOREDIST", 5)];
 /// A destination, then sources up to the end, as Redis declares them for SINTERSTORE.
 pub const UPDATE_STORE_ALL: &[KeySpec] = &[at(1, 0, 1, "RW UPDATE"), at(2, -1, 1, "RO ACCESS")];
 /// A count, then so many sources.

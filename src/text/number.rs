@@ -65,6 +65,27 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     }
 }
 
+/// Appends `value` with as many as 17 significant digits, enough to tell it from every other, as C's `%.17g` spells it.
+pub fn format_g17(value: f64, out: &mut Vec<u8>) {
+    if !value.is_finite() || value == 0.0 {
+        return format_f64(value, out);
+    }
+    let text = format!("{value:.16e}");
+    let (digits, exponent) = text.split_once('e').expect("the format has an exponent");
+    let exponent: i32 = exponent.parse().expect("the exponent is a number");
+    let trim = |text: &str| text.trim_end_matches('0').trim_end_matches('.').len();
+    if (-4..17).contains(&exponent) {
+        let decimals = (16 - exponent) as usize;
+        let text = format!("{value:.decimals$}");
+        let len = if decimals > 0 { trim(&text) } else { text.len() };
+        out.extend_from_slice(&text.as_bytes()[..len]);
+    } else {
+        let digits = &digits[..trim(digits)];
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.extend_from_slice(format!("{digits}e{sign}{:02}", exponent.abs()).as_bytes());
+    }
+}
+
 /// Appends `value` with exactly `decimals` (1 to 17) digits behind the point: `190424.0000`.
 ///
 /// Ties go to the even digit. Meant for magnitudes below 2^63 / 10^decimals; beyond, the text saturates.
@@ -215,6 +236,27 @@ mod tests {
             let mut out = Vec::new();
             format_fixed(value, 4, &mut out);
             assert_eq!(out, expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn seventeen_digits() {
+        for (value, expected) in [
+            (0.1, "0.10000000000000001"),
+            (-2.5, "-2.5"),
+            (100.0, "100"),
+            (1e16, "10000000000000000"),
+            (1.5e17, "1.5e+17"),
+            (-1e-5, "-1.0000000000000001e-05"),
+            (0.0001, "0.0001"),
+            (f64::from_bits(20), "9.8813129168249309e-323"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::NEG_INFINITY, "-inf"),
+            (-0.0, "-0"),
+        ] {
+            let mut out = Vec::new();
+            format_g17(value, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
         }
     }
 

@@ -4,6 +4,8 @@
 //! where entries begin and end. Knows no pack, no header, no count.
 
 use crate::text::number::parse_i64;
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 
 /// One element of a pack. Equality is by text: `Int(7)` equals `Str(b"7")`.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,12 @@ impl<'a> Element<'a> {
         }
     }
 
+    /// The order of the texts.
+    pub fn cmp_text(self, other: Element<'_>) -> Ordering {
+        let (mut ours, mut theirs) = (itoa::Buffer::new(), itoa::Buffer::new());
+        self.as_bytes(&mut ours).cmp(other.as_bytes(&mut theirs))
+    }
+
     /// Bytes the element takes in a pack, whichever pack it is.
     pub fn packed_len(self) -> usize {
         Encoded::new(self).packed_len()
@@ -76,6 +84,12 @@ impl PartialEq for Element<'_> {
 }
 
 impl Eq for Element<'_> {}
+
+impl Hash for Element<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes(&mut itoa::Buffer::new()).hash(state);
+    }
+}
 
 impl<'a> From<&'a [u8]> for Element<'a> {
     fn from(text: &'a [u8]) -> Self {
