@@ -22,13 +22,13 @@ mod tests;
 pub use range::{LexBound, LexRange, ScoreRange};
 
 use super::member::Member;
-use super::pack::{Element, Pack};
+use super::pack::{Element, Needle, Pack};
 use crate::store::hash::hash;
 use crate::store::table::Table;
 use crate::text::number::{format_f64, parse_f64};
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
-use tree::{Entry, ScoreTree};
+use tree::{Entry, ScoreTree, count_scores};
 
 /// How large a sorted set may get as a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,7 +268,7 @@ impl ZSet {
             }
             Form::Large(large) => {
                 let score = large.members.find(member)?.head();
-                let rank = large.rank(member, score);
+                let rank = large.order.rank(score, member);
                 large.order.remove(rank..rank + 1, &mut |_| ());
                 large.forget(member);
                 Some(score)
@@ -288,13 +288,14 @@ impl ZSet {
     pub fn rank(&self, member: &[u8], reverse: bool) -> Option<(usize, f64)> {
         let (rank, score) = match &self.form {
             Form::Small(pack) => {
-                let position = find(pack, member)?;
-                let rank = positions(pack).position(|each| each == position)?;
-                (rank, score_behind(pack, position))
+                let member = Needle::new(member);
+                let (rank, (_, score)) =
+                    pairs(pack).enumerate().find(|(_, (at, _))| member.matches(pack.at(*at)))?;
+                (rank, score_at(pack, score))
             }
             Form::Large(large) => {
                 let score = large.members.find(member)?.head();
-                (large.rank(member, score), score)
+                (large.order.rank(score, member), score)
             }
         };
         Some((if reverse { self.len() - 1 - rank } else { rank }, score))
@@ -309,35 +310,37 @@ impl ZSet {
 
     /// The ranks of all scores in `range`.
     pub fn score_ranks(&self, range: &ScoreRange) -> Range<usize> {
-        let (start, end) = match &self.form {
-            Form::Small(pack) => (
-                positions(pack).take_while(|&at| range.is_after(score_behind(pack, at))).count(),
-                positions(pack).take_while(|&at| !range.is_before(score_behind(pack, at))).count(),
-            ),
-            Form::Large(large) => (
-                large.order.partition_point(|entry| range.is_after(entry.score)),
-                large.order.partition_point(|entry| !range.is_before(entry.score)),
-            ),
-        };
-        start..end.max(start)
+        match &self.form {
+            Form::Small(pack) => {
+                let scores = pairs(pack).map(|(_, at)| score_at(pack, at));
+                span(scores, |score| range.is_after(*score), |score| range.is_before(*score))
+            }
+            Form::Large(large) => {
+                let start = large.order.border(|all| count_scores(all, |score| range.is_after(score)));
+                let end = large.order.border(|all| count_scores(all, |score| !range.is_before(score)));
+                start..end.max(start)
+            }
+        }
     }
 
     /// The ranks of all members in `range`. As in Redis this means something only if all scores are equal.
     pub fn lex_ranks(&self, range: &LexRange<'_>) -> Range<usize> {
-        let (start, end) = match &self.form {
+        match &self.form {
             Form::Small(pack) => {
-                let mut buffer = itoa::Buffer::new();
-                let mut count = |test: &dyn Fn(&[u8]) -> bool| {
-                    positions(pack).take_while(|&at| test(pack.at(at).as_bytes(&mut buffer))).count()
-                };
-                (count(&|member| range.is_after(member)), count(&|member| !range.is_before(member)))
+                let (mut one, mut other) = (itoa::Buffer::new(), itoa::Buffer::new());
+                let members = pairs(pack).map(|(at, _)| pack.at(at));
+                let is_after = |member: &Element<'_>| range.is_after(member.as_bytes(&mut one));
+                span(members, is_after, |member| range.is_before(member.as_bytes(&mut other)))
             }
-            Form::Large(large) => (
-                large.order.partition_point(|entry| range.is_after(entry.member.bytes())),
-                large.order.partition_point(|entry| !range.is_before(entry.member.bytes())),
-            ),
-        };
-        start..end.max(start)
+            Form::Large(large) => {
+                let order = &large.order;
+                let start =
+                    order.border(|all| all.partition_point(|each| range.is_after(each.member.bytes())));
+                let end =
+                    order.border(|all| all.partition_point(|each| !range.is_before(each.member.bytes())));
+                start..end.max(start)
+            }
+        }
     }
 
     /// The ranks from `start` to `stop`, both included and counted from the end if negative, as ZRANGE has them;
@@ -510,9 +513,9 @@ impl ZSet {
         if let Form::Small(pack) = &self.form {
             let mut large = Box::new(Large::new());
             let mut buffer = itoa::Buffer::new();
-            for at in positions(pack) {
-                let member = pack.at(at).as_bytes(&mut buffer);
-                large.insert(hash(member), member, score_behind(pack, at));
+            for (member, score) in pairs(pack) {
+                let member = pack.at(member).as_bytes(&mut buffer);
+                large.insert(hash(member), member, score_at(pack, score));
             }
             self.form = Form::Large(large);
         }
@@ -614,8 +617,8 @@ impl Large {
         let outcome = settle(old, score, options);
         if let Added::Changed(score) = outcome {
             found.set_head(score);
-            let rank = self.rank(member, old);
-            self.order.rescore(rank, score);
+            // SAFETY: read only here, where nothing is dropped, and in the tree, which holds it already.
+            self.order.rescore(old, unsafe { found.alias() }, score);
         }
         outcome
     }
@@ -635,10 +638,6 @@ impl Large {
     fn forget(&mut self, member: &[u8]) {
         let gone = self.members.remove(member).expect("table and tree agree");
         self.member_bytes -= gone.allocated_bytes();
-    }
-
-    fn rank(&self, member: &[u8], score: f64) -> usize {
-        self.order.partition_point(|entry| entry.is_before(score, member))
     }
 }
 
@@ -672,9 +671,30 @@ fn choose(count: usize, len: usize, rng: &mut fastrand::Rng) -> Vec<usize> {
 
 // The small form.
 
-/// Positions of the members.
-fn positions(pack: &Pack) -> impl Iterator<Item = usize> + '_ {
-    std::iter::successors(pack.first(), |&at| step(pack, at, 1, false))
+/// Positions of members and their scores, in order.
+fn pairs(pack: &Pack) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let mut next = pack.first();
+    std::iter::from_fn(move || {
+        let member = next?;
+        let score = pack.end_of(member);
+        let end = pack.end_of(score);
+        next = (!pack.is_end(end)).then_some(end);
+        Some((member, score))
+    })
+}
+
+/// The indexes of what follows the first items, those that come before the span, and is not behind it.
+fn span<T>(
+    items: impl Iterator<Item = T>,
+    mut comes_before: impl FnMut(&T) -> bool,
+    mut comes_after: impl FnMut(&T) -> bool,
+) -> Range<usize> {
+    let mut items = items.peekable();
+    let mut start = 0;
+    while items.next_if(&mut comes_before).is_some() {
+        start += 1;
+    }
+    start..start + items.take_while(|item| !comes_after(item)).count()
 }
 
 /// The position of the member after the one at `at`, or before it; none if none are `left`.
@@ -693,9 +713,14 @@ fn find(pack: &Pack, member: &[u8]) -> Option<usize> {
     pack.find(member, pack.first()?, 1)
 }
 
+/// The score at `at`.
+fn score_at(pack: &Pack, at: usize) -> f64 {
+    element_score(pack.at(at)).expect("a score behind every member")
+}
+
 /// The score of the member at `at`.
 fn score_behind(pack: &Pack, at: usize) -> f64 {
-    pack.next(at).and_then(|at| element_score(pack.at(at))).expect("a score behind every member")
+    score_at(pack, pack.end_of(at))
 }
 
 /// Adds a member that is not there, in its place.
@@ -703,18 +728,16 @@ fn insert(pack: &mut Pack, member: &[u8], score: f64) {
     let mut buffer = itoa::Buffer::new();
     let mut text = Vec::new();
     let element = score_element(score, &mut text);
-    let behind = positions(pack).find(|&at| {
-        let other = score_behind(pack, at);
+    let behind = pairs(pack).find(|&(at, score_pos)| {
+        let other = score_at(pack, score_pos);
         other > score || (other == score && pack.at(at).as_bytes(&mut buffer) > member)
     });
     match behind {
-        Some(at) => {
+        Some((at, _)) => {
             pack.insert_before(at, member);
             pack.insert_after(at, element);
         }
-        None => {
-            pack.push_back_pair(member, element);
-        }
+        None => pack.push_back_pair(member, element),
     }
 }
 

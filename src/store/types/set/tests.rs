@@ -114,6 +114,7 @@ fn dumps_are_checked() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many rounds, and nothing unsafe that others do not reach")]
 fn draws_are_fair_in_every_form() {
     let mut rng = fastrand::Rng::with_seed(2);
     let fair = |drawn: &[u32], what: &str| {
@@ -172,6 +173,7 @@ fn emptied_sets_have_nothing_to_draw() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many rounds, and nothing unsafe that others do not reach")]
 fn a_walk_meets_everyone() {
     for set in [of(ints(100)), of(ints(50).chain(["a".into()])), of(ints(5_000))] {
         let (mut cursor, mut met) = (0, BTreeMap::<Vec<u8>, u32>::new());
@@ -186,6 +188,7 @@ fn a_walk_meets_everyone() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many rounds, and nothing unsafe that others do not reach")]
 fn memory_is_accounted_for() {
     let mut set = of(ints(10_000));
     let per_member = set.allocated_bytes() / 10_000;

@@ -223,6 +223,7 @@ fn foreign_packs_are_checked() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many rounds, and nothing unsafe that others do not reach")]
 fn draws_are_fair() {
     let members: Vec<(String, f64)> = (0..40).map(|n| (n.to_string(), f64::from(n))).collect();
     let members: Vec<(&str, f64)> = members.iter().map(|(member, score)| (member.as_str(), *score)).collect();
@@ -261,6 +262,7 @@ fn draws_are_fair() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many rounds, and nothing unsafe that others do not reach")]
 fn a_walk_meets_everyone() {
     let members: Vec<(String, f64)> = (0..2_000).map(|n| (n.to_string(), f64::from(n % 7))).collect();
     let members: Vec<(&str, f64)> = members.iter().map(|(member, score)| (member.as_str(), *score)).collect();
@@ -280,6 +282,7 @@ fn a_walk_meets_everyone() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many rounds, and nothing unsafe that others do not reach")]
 fn memory_is_accounted_for() {
     let mut set = ZSet::new();
     set.expect_members(1_000, 1, LIMITS);
@@ -509,6 +512,12 @@ fn a_large_set_under_random_work() {
         let score = f64::from(rng.u32(..5_000)) / 4.0;
         match rng.u8(..10) {
             0 | 1 => assert_eq!(set.remove(&member), model.0.remove(&member)),
+            // A step that seldom leaves the leaf.
+            2..5 => {
+                let step = if round % 2 == 0 { 0.25 } else { -0.25 };
+                set.add(&member, step, AddOptions { increment: true, ..AddOptions::default() }, LIMITS);
+                *model.0.entry(member).or_default() += step;
+            }
             _ => {
                 set.add(&member, score, AddOptions::default(), LIMITS);
                 model.0.insert(member, score);

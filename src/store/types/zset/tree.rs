@@ -1,7 +1,9 @@
 //! The order of a large sorted set: a counted B+ tree of (score, member).
 //!
-//! Leaves hold scores beside references to the members, so that a search reads the bytes of a member
-//! only where scores are equal. Inner nodes keep, for each child, its first entry and how many it holds. So
+//! Entries have the score beside a reference to the member, so that a search reads the bytes of a member
+//! only where scores are equal. Within a node it counts the lower scores instead of halving: loads that need not
+//! wait for each other take less time than a binary search, whose every probe is a cache miss that waits for the
+//! last. (Measured too: scores and members in columns of their own; it was no faster.) Inner nodes keep, for each child, its first entry and how many it holds. So
 //! the *rank* (position in the order, from 0) of anything is one walk down, and so is the way back.
 //! Everything else is said in ranks: a range of scores is two searches and a `Range<usize>`, its
 //! count a subtraction, an offset into it an addition; iterating and removing take ranks.
@@ -23,21 +25,13 @@ const LEAF: usize = if cfg!(miri) { 8 } else { 64 };
 /// Children of a full inner node.
 const FAN: usize = if cfg!(miri) { 8 } else { 64 };
 /// Entries a leaf grows by. Full capacity from the start would leave a third of all leaves unused.
-const LEAF_STEP: usize = 8;
+const STEP: usize = 8;
 
 /// A score and its member.
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
     pub score: f64,
     pub member: MemberRef,
-}
-
-impl Entry {
-    /// Whether this entry comes before (`score`, `member`).
-    #[inline]
-    pub fn is_before(&self, score: f64, member: &[u8]) -> bool {
-        self.score < score || (self.score == score && self.member.bytes() < member)
-    }
 }
 
 /// The entries in order.
@@ -51,7 +45,7 @@ enum Node {
     Inner(Box<Inner>),
 }
 
-/// Three columns of one table: a search reads the first, a rank the second, and both one of the third.
+/// One line for each child.
 #[derive(Default)]
 struct Inner {
     firsts: Vec<Entry>,
@@ -61,7 +55,7 @@ struct Inner {
 
 impl ScoreTree {
     pub fn new() -> Self {
-        ScoreTree { root: Node::Leaf(Vec::new()), len: 0 }
+        ScoreTree { root: Node::empty(), len: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -71,40 +65,47 @@ impl ScoreTree {
     /// Adds an entry that is not there yet.
     pub fn insert(&mut self, entry: Entry) {
         if let Some(right) = self.root.insert(entry) {
-            let left = mem::replace(&mut self.root, Node::Leaf(Vec::new()));
+            let left = mem::replace(&mut self.root, Node::empty());
             let mut root = Inner::default();
-            root.push(left);
-            root.push(right);
+            root.insert_child(0, left);
+            root.insert_child(1, right);
             self.root = Node::Inner(Box::new(root));
         }
         self.len += 1;
     }
 
-    /// Gives the entry of a rank below `len` another score, and so perhaps another rank.
-    pub fn rescore(&mut self, rank: usize, score: f64) {
-        let mut member = None;
-        self.remove(rank..rank + 1, &mut |entry| member = Some(entry.member));
-        self.insert(Entry { score, member: member.expect("a rank below the length") });
+    /// Gives the entry (`old`, `member`) another score.
+    pub fn rescore(&mut self, old: f64, member: MemberRef, score: f64) {
+        let entry = Entry { score, member };
+        if !self.root.rescore_within_leaf(old, entry) {
+            let rank = self.rank(old, member.bytes());
+            self.remove(rank..rank + 1, &mut |_| ());
+            self.insert(entry);
+        }
     }
 
-    /// How many entries come before the first one for which `test` fails; as in a sorted slice, `test` holds
-    /// for a beginning of the order and for nothing behind it.
+    /// How many entries come before a border in the order. `search` says it for some of the entries: how many
+    /// of these come before it.
     #[inline]
-    pub fn partition_point(&self, test: impl Fn(&Entry) -> bool) -> usize {
+    pub fn border(&self, search: impl Fn(&[Entry]) -> usize) -> usize {
         let mut rank = 0;
         let mut node = &self.root;
         loop {
             match node {
-                Node::Leaf(entries) => return rank + entries.partition_point(&test),
+                Node::Leaf(entries) => return rank + search(entries),
                 Node::Inner(inner) => {
-                    // The last child whose first entry passes holds the border; without one it is at the start.
-                    let passed = inner.firsts.partition_point(&test);
-                    let Some(child) = passed.checked_sub(1) else { return rank };
+                    // The last child that begins before the border holds it; without one it is at the start.
+                    let Some(child) = search(&inner.firsts).checked_sub(1) else { return rank };
                     rank += inner.counts[..child].iter().sum::<usize>();
                     node = &inner.nodes[child];
                 }
             }
         }
+    }
+
+    /// The rank that (`score`, `member`) has, or would have.
+    pub fn rank(&self, score: f64, member: &[u8]) -> usize {
+        self.border(|entries| place(entries, score, member))
     }
 
     /// The entry of a rank.
@@ -134,7 +135,7 @@ impl ScoreTree {
         loop {
             match &mut self.root {
                 Node::Inner(inner) if inner.nodes.len() <= 1 => {
-                    self.root = inner.nodes.pop().unwrap_or(Node::Leaf(Vec::new()));
+                    self.root = inner.nodes.pop().unwrap_or(Node::empty());
                 }
                 _ => return,
             }
@@ -165,7 +166,18 @@ impl ScoreTree {
     }
 }
 
+impl Entry {
+    #[inline]
+    fn is_before(&self, score: f64, member: &[u8]) -> bool {
+        self.score < score || (self.score == score && self.member.bytes() < member)
+    }
+}
+
 impl Node {
+    fn empty() -> Node {
+        Node::Leaf(Vec::new())
+    }
+
     fn len(&self) -> usize {
         match self {
             Node::Leaf(entries) => entries.len(),
@@ -196,13 +208,42 @@ impl Node {
         }
     }
 
+    /// Moves an entry, which has the score `old`, to where its new score belongs, if that is between the first and
+    /// the last of its leaf: most new scores are near the old ones. Whether it did.
+    fn rescore_within_leaf(&mut self, old: f64, entry: Entry) -> bool {
+        let member = entry.member.bytes();
+        let mut node = self;
+        let leaf = loop {
+            match node {
+                Node::Leaf(entries) => break entries,
+                Node::Inner(inner) => {
+                    let child = inner.child_for(old, member);
+                    node = &mut inner.nodes[child];
+                }
+            }
+        };
+        let from = place(leaf, old, member);
+        let to = place(leaf, entry.score, member);
+        // The place was found with the entry still in its old one.
+        let to = if to > from { to - 1 } else { to };
+        let inside = 1..leaf.len() - 1;
+        if !inside.contains(&from) || !inside.contains(&to) {
+            return false;
+        }
+        leaf[from].score = entry.score;
+        if from < to {
+            leaf[from..=to].rotate_left(1);
+        } else {
+            leaf[to..=from].rotate_right(1);
+        }
+        true
+    }
+
     fn remove(&mut self, ranks: Range<usize>, gone: &mut dyn FnMut(Entry)) {
         match self {
             Node::Leaf(entries) => {
                 entries.drain(ranks).for_each(gone);
-                if entries.capacity() - entries.len() > 2 * LEAF_STEP {
-                    entries.shrink_to(entries.len() + LEAF_STEP);
-                }
+                shrink(entries);
             }
             Node::Inner(inner) => inner.remove(ranks, gone),
         }
@@ -247,35 +288,45 @@ impl Node {
 }
 
 impl Inner {
-    fn push(&mut self, node: Node) {
-        self.insert_child(self.nodes.len(), node);
-    }
-
     fn insert_child(&mut self, at: usize, node: Node) {
         self.firsts.insert(at, node.first());
         self.counts.insert(at, node.len());
         self.nodes.insert(at, node);
     }
 
+    /// The child that holds (`score`, `member`), or would.
+    fn child_for(&self, score: f64, member: &[u8]) -> usize {
+        let at = place(&self.firsts, score, member);
+        // That is the first child to begin there or later.
+        let begins_there =
+            self.firsts.get(at).is_some_and(|first| first.score == score && first.member.bytes() == member);
+        if begins_there { at } else { at.saturating_sub(1) }
+    }
+
     fn insert(&mut self, entry: Entry) -> Option<Inner> {
-        let after = self.firsts.partition_point(|first| first.is_before(entry.score, entry.member.bytes()));
-        let child = after.saturating_sub(1);
+        let child = self.child_for(entry.score, entry.member.bytes());
         let split = self.nodes[child].insert(entry);
         self.counts[child] += 1;
         self.firsts[child] = self.nodes[child].first();
         let right = split?;
         self.counts[child] -= right.len();
-        self.insert_child(child + 1, right);
-        if self.nodes.len() <= FAN {
+        if self.nodes.len() < FAN {
+            self.insert_child(child + 1, right);
             return None;
         }
         // As with leaves: a child added at the end is usually one of many to come.
-        let at = if child + 2 == self.nodes.len() { child + 1 } else { FAN / 2 };
-        Some(Inner {
+        let at = if child + 1 == FAN { FAN } else { FAN / 2 };
+        let mut upper = Inner {
             firsts: self.firsts.split_off(at),
             counts: self.counts.split_off(at),
             nodes: self.nodes.split_off(at),
-        })
+        };
+        if child + 1 < at {
+            self.insert_child(child + 1, right);
+        } else {
+            upper.insert_child(child + 1 - at, right);
+        }
+        Some(upper)
     }
 
     fn remove(&mut self, ranks: Range<usize>, gone: &mut dyn FnMut(Entry)) {
@@ -299,7 +350,7 @@ impl Inner {
                     emptied = child..child;
                 }
                 emptied.end = child + 1;
-                mem::replace(&mut self.nodes[child], Node::Leaf(Vec::new())).for_each(gone);
+                mem::replace(&mut self.nodes[child], Node::empty()).for_each(gone);
             } else {
                 self.nodes[child].remove(from..from + here, gone);
                 self.counts[child] -= here;
@@ -327,60 +378,75 @@ impl Inner {
         if self.nodes[child].width() >= full / 4 {
             return;
         }
-        let fits = |left: usize| {
+        let fits = |left: &usize| {
             self.nodes
                 .get(left + 1)
-                .is_some_and(|right| self.nodes[left].width() + right.width() <= full * 3 / 4)
+                .is_some_and(|right| self.nodes[*left].width() + right.width() <= full * 3 / 4)
         };
-        let Some(left) =
-            child.checked_sub(1).filter(|&left| fits(left)).or(Some(child).filter(|&left| fits(left)))
-        else {
-            return;
-        };
-        let right = self.nodes.remove(left + 1);
-        self.nodes[left].append(right);
-        self.counts[left] += self.counts.remove(left + 1);
-        self.firsts.remove(left + 1);
-    }
-}
-
-/// Adds an entry to a leaf. A full one keeps its first part and returns the rest.
-fn insert_in_leaf(entries: &mut Vec<Entry>, entry: Entry) -> Option<Vec<Entry>> {
-    let at = entries.partition_point(|each| each.is_before(entry.score, entry.member.bytes()));
-    if entries.len() < LEAF {
-        insert_at(entries, at, entry);
-        return None;
-    }
-    // Added at an end, it is usually one of many that come in order: the full leaf then stays full.
-    match at {
-        0 => Some(mem::replace(entries, one(entry))),
-        LEAF => Some(one(entry)),
-        _ => {
-            let half = LEAF / 2;
-            let mut right = Vec::with_capacity(half + LEAF_STEP);
-            right.extend(entries.drain(half..));
-            if at <= half {
-                insert_at(entries, at, entry);
-            } else {
-                insert_at(&mut right, at - half, entry);
-            }
-            entries.shrink_to(half + LEAF_STEP);
-            Some(right)
+        let left = child.checked_sub(1).filter(fits).or(Some(child).filter(fits));
+        if let Some(left) = left {
+            let right = self.nodes.remove(left + 1);
+            self.nodes[left].append(right);
+            self.counts[left] += self.counts.remove(left + 1);
+            self.firsts.remove(left + 1);
         }
     }
 }
 
-fn one(entry: Entry) -> Vec<Entry> {
-    let mut entries = Vec::with_capacity(LEAF_STEP);
-    entries.push(entry);
-    entries
+/// How many of `entries` come before the first whose score fails `test`; no later one may pass again.
+#[inline]
+pub(super) fn count_scores(entries: &[Entry], test: impl Fn(f64) -> bool) -> usize {
+    entries.iter().map(|entry| usize::from(test(entry.score))).sum()
 }
 
-fn insert_at(entries: &mut Vec<Entry>, at: usize, entry: Entry) {
-    if entries.len() == entries.capacity() {
-        entries.reserve_exact(LEAF_STEP);
+/// How many of `entries` come before (`score`, `member`).
+#[inline]
+fn place(entries: &[Entry], score: f64, member: &[u8]) -> usize {
+    let lower = count_scores(entries, |each| each < score);
+    match &entries[lower..] {
+        [first, second, ..] if first.score == score && second.score == score => {
+            lower + entries[lower..].partition_point(|each| each.is_before(score, member))
+        }
+        [first, ..] => lower + usize::from(first.is_before(score, member)),
+        [] => lower,
     }
-    entries.insert(at, entry);
+}
+
+/// Adds an entry to a leaf. A full one keeps its first part and returns the rest.
+fn insert_in_leaf(leaf: &mut Vec<Entry>, entry: Entry) -> Option<Vec<Entry>> {
+    let at = place(leaf, entry.score, entry.member.bytes());
+    if leaf.len() < LEAF {
+        insert_at(leaf, at, entry);
+        return None;
+    }
+    // Added at an end, it is usually one of many that come in order: the full leaf then stays full.
+    let half = match at {
+        0 => 0,
+        LEAF => LEAF,
+        _ => LEAF / 2,
+    };
+    let mut right = leaf.split_off(half);
+    if at <= half && half < LEAF {
+        insert_at(leaf, at, entry);
+    } else {
+        insert_at(&mut right, at - half, entry);
+    }
+    shrink(leaf);
+    Some(right)
+}
+
+fn insert_at(leaf: &mut Vec<Entry>, at: usize, entry: Entry) {
+    if leaf.len() == leaf.capacity() {
+        leaf.reserve_exact(STEP);
+    }
+    leaf.insert(at, entry);
+}
+
+/// Gives back capacity beyond two steps.
+fn shrink(leaf: &mut Vec<Entry>) {
+    if leaf.capacity() - leaf.len() > 2 * STEP {
+        leaf.shrink_to(leaf.len() + STEP);
+    }
 }
 
 /// The entries of some ranks. Each end holds what is left of one leaf; the two may overlap, and `ranks`
@@ -454,20 +520,18 @@ mod tests {
         assert!(is_root || node.width() > 0, "an empty node");
         match node {
             Node::Leaf(entries) => {
-                assert!(entries.len() <= LEAF && entries.capacity() <= entries.len() + 2 * LEAF_STEP);
+                assert!(entries.len() <= LEAF && entries.capacity() <= entries.len() + 2 * STEP);
                 (0, entries.len())
             }
             Node::Inner(inner) => {
                 assert!(inner.nodes.len() <= FAN && (!is_root || inner.nodes.len() > 1));
                 assert!(inner.counts.len() == inner.nodes.len() && inner.firsts.len() == inner.nodes.len());
                 let (mut depth, mut total) = (None, 0);
-                for ((node, first), &count) in inner.nodes.iter().zip(&inner.firsts).zip(&inner.counts) {
+                for (at, (node, &count)) in inner.nodes.iter().zip(&inner.counts).enumerate() {
+                    let (first, there) = (inner.firsts[at], node.first());
                     let (below, len) = check(node, false);
                     assert!(*depth.get_or_insert(below) == below && len == count);
-                    assert!(
-                        first.score == node.first().score
-                            && first.member.bytes() == node.first().member.bytes()
-                    );
+                    assert!(first.score == there.score && first.member.bytes() == there.member.bytes());
                     total += len;
                 }
                 (depth.expect("at least one child") + 1, total)
@@ -520,7 +584,7 @@ mod tests {
         u64::from_be_bytes(entry.member.bytes().try_into().expect("eight bytes"))
     }
 
-    const MANY: u64 = if cfg!(miri) { 300 } else { 30_000 };
+    const MANY: u64 = if cfg!(miri) { 120 } else { 30_000 };
 
     #[test]
     fn in_order_growth_fills_the_leaves_and_empties_again() {
@@ -538,7 +602,7 @@ mod tests {
             while fixture.tree.len() > 0 {
                 let (len, from) = (fixture.tree.len(), if descending { fixture.tree.len() - 1 } else { 0 });
                 fixture.remove(from..from + 1);
-                if len % 1_000 == 0 || len < 100 {
+                if len % 1_000 == 0 || (len < 100 && len % 7 == 0) {
                     fixture.check();
                 }
             }
@@ -577,10 +641,10 @@ mod tests {
         (0..MANY / 3).for_each(|_| fixture.insert(rng.u64(..MANY)));
         let tree = &fixture.tree;
         let order: Vec<u64> = fixture.present.iter().copied().collect();
-        for _ in 0..2_000 {
+        for _ in 0..if cfg!(miri) { 30 } else { 2_000 } {
             let n = rng.u64(..MANY);
             let (score, member) = ((n / 7) as f64, n.to_be_bytes());
-            let rank = tree.partition_point(|entry| entry.is_before(score, &member));
+            let rank = tree.rank(score, &member);
             assert_eq!(rank, order.partition_point(|&each| each < n));
             assert_eq!(tree.get(rank).map(number), order.get(rank).copied());
             let end = rng.usize(..=order.len() + 5);
