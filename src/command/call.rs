@@ -324,6 +324,9 @@ pub(super) fn needs(command: &Command, args: Args) -> Needs {
             let mut partitions: SmallVec<[u8; 8]> = SmallVec::new();
             let mut first = None;
             for spec in specs {
+                if spec.is_open(args) {
+                    return Needs::All;
+                }
                 spec.visit(args, &mut |at| {
                     let key = Located::new(&args[at]);
                     partitions.push(key.partition);

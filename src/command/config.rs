@@ -75,6 +75,7 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn resetstat(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     cx.state.stats.reset();
     cx.state.errors.reset();
+    cx.state.lazyfree.reset_freed();
     cx.out.ok();
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::client::{Client, Replies};
 use super::error::{self, CmdError};
-use super::{Command, Cx, Flags, Group, command, flag, flags};
+use super::{Command, Cx, Flags, Group, command, flag, flags, parse};
 use crate::config::id;
 use crate::state::State;
 use crate::text::number::parse_i64;
@@ -76,11 +76,7 @@ fn echo(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// SELECT index
 fn select(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let index = parse_i64(&args[1])
-        .filter(|index| i32::try_from(*index).is_ok())
-        .ok_or(CmdError::new("ERR invalid DB index"))?;
-    let db = usize::try_from(index).ok().filter(|db| *db < cx.state.keyspace.databases());
-    let db = db.ok_or(error::BAD_DB)?;
+    let db = parse::database(&args[1], cx.state.keyspace.databases())?;
     cx.client.select(db);
     cx.keys.db = db;
     cx.out.ok();

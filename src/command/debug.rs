@@ -5,6 +5,7 @@ use super::{Command, Cx, Group, command, flag, flags};
 use crate::config::id;
 use crate::text::number::parse_f64;
 use shoal_protocol::resp::Args;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The family's rows.
@@ -28,8 +29,16 @@ fn debug(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let name = String::from_utf8_lossy(&args[1]).to_ascii_lowercase();
     match (&*name, args.len()) {
         ("sleep", 3) => sleep(cx, args),
+        ("set-active-expire", 3) => set_active_expire(cx, args),
         _ => Err(error::bad_subcommand("DEBUG", &args[1])),
     }
+}
+
+/// DEBUG SET-ACTIVE-EXPIRE 0|1. Whether keys go by themselves when their time has come, or only when met.
+fn set_active_expire(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    cx.state.active_expire.store(&args[2] != b"0", Ordering::Relaxed);
+    cx.out.ok();
+    Ok(())
 }
 
 /// DEBUG SLEEP seconds. Stops this connection's worker, as a slow command would.

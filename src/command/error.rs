@@ -81,6 +81,11 @@ pub const STRING_TOO_LONG: CmdError =
     CmdError::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 /// An offset is negative or too large.
 pub const BAD_OFFSET: CmdError = CmdError::new("ERR offset is out of range");
+/// A number is not of 32 bits.
+pub const NOT_AN_INT32: CmdError =
+    CmdError::new("ERR value is out of range, value must between -2147483648 and 2147483647");
+/// Source and destination are one.
+pub const SAME_OBJECT: CmdError = CmdError::new("ERR source and destination objects are the same");
 /// A database number does not exist.
 pub const BAD_DB: CmdError = CmdError::new("ERR DB index is out of range");
 /// Memory is used up and nothing can be evicted.

@@ -212,8 +212,8 @@ fn memory(cx: &Cx, text: &mut String) {
     line(text, "mem_allocator", "mimalloc");
     line(text, "mem_overhead_db_hashtable_rehashing", 0);
     line(text, "active_defrag_running", 0);
-    line(text, "lazyfree_pending_objects", 0);
-    line(text, "lazyfreed_objects", 0);
+    line(text, "lazyfree_pending_objects", cx.state.lazyfree.pending());
+    line(text, "lazyfreed_objects", cx.state.lazyfree.freed());
 }
 
 fn persistence(_: &Cx, text: &mut String) {

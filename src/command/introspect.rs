@@ -334,7 +334,12 @@ fn describe(out: &mut Output, row: &Row) {
 }
 
 fn describe_keys(out: &mut Output, spec: &KeySpec) {
-    out.map(3);
+    let note = note(spec.begin);
+    out.map(3 + usize::from(note.is_some()));
+    if let Some(note) = note {
+        out.bulk(b"notes");
+        out.bulk(note.as_bytes());
+    }
     out.bulk(b"flags");
     write_usage(out, spec.usage);
     out.bulk(b"begin_search");
@@ -355,11 +360,13 @@ fn describe_keys(out: &mut Output, spec: &KeySpec) {
             out.bulk(word.as_bytes());
             pair(out, "startfrom", from.into());
         }
+        Begin::SortPatterns | Begin::SortStore => unknown(out),
     }
     out.bulk(b"find_keys");
     out.map(2);
     out.bulk(b"type");
     match spec.find {
+        _ if note.is_some() => unknown(out),
         Find::Range { last, step, limit } => {
             out.bulk(b"range");
             out.bulk(b"spec");
@@ -376,6 +383,27 @@ fn describe_keys(out: &mut Output, spec: &KeySpec) {
             pair(out, "firstkey", first as i64);
             pair(out, "keystep", step as i64);
         }
+    }
+}
+
+fn unknown(out: &mut Output) {
+    out.bulk(b"unknown");
+    out.bulk(b"spec");
+    out.map(0);
+}
+
+/// What is said of keys that no specification describes.
+fn note(begin: Begin) -> Option<&'static str> {
+    match begin {
+        Begin::Index(_) | Begin::Keyword(..) => None,
+        Begin::SortPatterns => Some(
+            "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of \
+             the key we sort",
+        ),
+        Begin::SortStore => Some(
+            "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the \
+             argument array",
+        ),
     }
 }
 

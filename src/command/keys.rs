@@ -300,7 +300,11 @@ impl<'a> Keys<'a> {
     pub fn put(&mut self, key: &[u8], payload: Payload<'_>, extras: Extras) {
         let (clock, now_ms, db) = (self.clock(), self.now_ms, self.db);
         let (partition, h) = self.enter(key);
-        match partition.dbs[db].put(h, key, payload, extras, clock.fresh(now_ms), now_ms) {
+        let clock = |old| match old {
+            Some(old) => clock.next(old, now_ms),
+            None => clock.fresh(now_ms),
+        };
+        match partition.dbs[db].put(h, key, payload, extras, clock, now_ms) {
             Met::Nothing => self.event(crate::config::notify::NEW_KEY, "new", key),
             Met::String => {}
             Met::Object(old) => {
@@ -322,10 +326,10 @@ impl<'a> Keys<'a> {
         let (now_ms, state, in_thread) = (self.now_ms, self.state, self.lazy_server_del());
         let (at, h) = self.enter_at(entry.key());
         let table = &mut self.held[at].1.dbs[db];
-        match table.remove(h, entry.key()) {
-            Some(old) => state.lazyfree.dispose_entry(old, in_thread, &mut self.dead),
-            None => state.notify(crate::config::notify::NEW_KEY, "new", db, entry.key()),
+        if let Some(old) = table.remove(h, entry.key()) {
+            state.lazyfree.dispose_entry(old, in_thread, &mut self.dead);
         }
+        state.notify(crate::config::notify::NEW_KEY, "new", db, entry.key());
         table.insert(entry, now_ms);
     }
 
@@ -466,16 +470,29 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Removes `key`, of partition `partition`, if it is past its time: for commands that met it visiting partitions.
+    pub fn reap(&mut self, partition: u8, key: &[u8]) {
+        let (state, stats, db, now_ms) = (self.state, self.stats, self.db, self.now_ms);
+        let mut dead = Vec::new();
+        self.with_partition(partition, |partition| {
+            let h = hash(key);
+            if partition.dbs[db].find(h, key).is_some_and(|entry| entry.is_expired(now_ms)) {
+                expiry::expire(state, stats, partition, (db, h, key), &mut dead);
+            }
+        });
+        self.dead.append(&mut dead);
+    }
+
+    /// The clock by which accesses are remembered.
+    #[inline]
+    pub fn clock(&self) -> AccessClock {
+        AccessClock::of(&self.state.config)
+    }
+
     // Helpers.
 
     fn lazy_server_del(&self) -> bool {
         self.state.config.flag(id::LAZYFREE_LAZY_SERVER_DEL)
-    }
-
-    /// How accesses are remembered.
-    #[inline]
-    pub fn clock(&self) -> AccessClock {
-        AccessClock::of(&self.state.config)
     }
 
     #[inline]

@@ -24,23 +24,29 @@ pub mod client_admin;
 pub mod config;
 pub mod connection;
 pub mod counter;
+pub mod database;
 pub mod debug;
+pub mod dump;
+pub mod expire;
 pub mod geo;
 pub mod geo_search;
 pub mod hash;
 pub mod hyperloglog;
 pub mod info;
 pub mod introspect;
+pub mod keyspace;
 pub mod latency;
 pub mod lcs;
 pub mod list;
 pub mod list_blocking;
 pub mod memcache;
+pub mod object;
 pub mod pubsub;
 pub mod server;
 pub mod set;
 pub mod set_algebra;
 pub mod slowlog;
+pub mod sort;
 pub mod sorted_set;
 pub mod sorted_set_combine;
 pub mod sorted_set_pop;
@@ -262,6 +268,13 @@ pub const fn flags<const N: usize>(all: [Flags; N]) -> Flags {
 /// Access categories as a set.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Categories(pub u32);
+
+impl Categories {
+    /// Both sets together.
+    pub const fn or(self, other: Categories) -> Categories {
+        Categories(self.0 | other.0)
+    }
+}
 
 /// Names for categories that do not follow from a command's group and flags.
 pub mod category {

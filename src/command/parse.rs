@@ -46,6 +46,12 @@ pub fn draws(count: i64, len: usize) -> Result<usize, CmdError> {
     }
 }
 
+/// The number of one of `databases` databases.
+pub fn database(arg: &[u8], databases: usize) -> Result<usize, CmdError> {
+    let number = i32::try_from(int(arg)?).map_err(|_| error::NOT_AN_INT32)?;
+    usize::try_from(number).ok().filter(|db| *db < databases).ok_or(error::BAD_DB)
+}
+
 /// Whether `arg` is `word` in any case.
 #[inline]
 pub fn is(arg: &[u8], word: &str) -> bool {

@@ -9,6 +9,10 @@ pub enum Begin {
     Index(usize),
     /// Behind this word, looked for from that argument on (negative: from the end, backwards).
     Keyword(&'static str, i32),
+    /// Nowhere: SORT makes the names of these keys of what it sorts and the patterns behind BY and GET.
+    SortPatterns,
+    /// Behind SORT's last STORE.
+    SortStore,
 }
 
 /// How the keys follow from there.
@@ -60,6 +64,10 @@ const fn behind(word: &'static str, from: i32) -> KeySpec {
         find: Find::Range { last: 0, step: 1, limit: 0 },
         usage: "OW UPDATE",
     }
+}
+
+const fn of_sort(begin: Begin, usage: &'static str) -> KeySpec {
+    KeySpec { begin, find: Find::Range { last: 0, step: 1, limit: 0 }, usage }
 }
 
 /// One key, which the command reads.
@@ -141,6 +149,21 @@ pub const SUB_READ_META: &[KeySpec] = &[at(2, 0, 1, "RO")];
 /// A key of a subcommand, to be changed.
 pub const SUB_UPDATE: &[KeySpec] = &[at(2, 0, 1, "RW UPDATE")];
 
+/// A key that goes and one that takes its place.
+pub const RENAME: &[KeySpec] = &[at(1, 0, 1, "RW ACCESS DELETE"), at(2, 0, 1, "OW UPDATE")];
+/// A key that goes and one that takes its place if there is none.
+pub const RENAME_IF_ABSENT: &[KeySpec] = &[at(1, 0, 1, "RW ACCESS DELETE"), at(2, 0, 1, "OW INSERT")];
+/// A key that is read and one to be overwritten.
+pub const COPY: &[KeySpec] = &[at(1, 0, 1, "RO ACCESS"), at(2, 0, 1, "OW UPDATE")];
+/// SORT's keys: sorted, read by patterns, stored to.
+pub const SORT: &[KeySpec] = &[
+    at(1, 0, 1, "RO ACCESS"),
+    of_sort(Begin::SortPatterns, "RO ACCESS"),
+    of_sort(Begin::SortStore, "OW UPDATE"),
+];
+/// SORT_RO's keys: sorted, read by patterns.
+pub const SORT_RO: &[KeySpec] = &[at(1, 0, 1, "RO ACCESS"), of_sort(Begin::SortPatterns, "RO ACCESS")];
+
 /// A name that belongs to a slot but is no key.
 pub const NOT_KEYS: &[KeySpec] = &[at(1, 0, 1, "NOT_KEY")];
 /// Names that belong to slots but are no keys.
@@ -176,8 +199,29 @@ impl KeySpec {
         true
     }
 
+    /// Whether these keys may be any, so that visiting does not name them all.
+    pub fn is_open(&self, args: Args<'_>) -> bool {
+        self.begin == Begin::SortPatterns && {
+            let mut open = false;
+            sort_options(args, |word, operand| {
+                open |= matches!(word, SortWord::By | SortWord::Get) && args[operand].contains(&b'*');
+            });
+            open
+        }
+    }
+
     fn begin(&self, args: Args<'_>) -> Option<usize> {
         match self.begin {
+            Begin::SortPatterns => None,
+            Begin::SortStore => {
+                let mut last = None;
+                sort_options(args, |word, operand| {
+                    if word == SortWord::Store {
+                        last = Some(operand);
+                    }
+                });
+                last
+            }
             Begin::Index(index) => Some(index),
             Begin::Keyword(word, from) => {
                 let is_word = |&index: &usize| args[index].eq_ignore_ascii_case(word.as_bytes());
@@ -188,6 +232,69 @@ impl KeySpec {
                 };
                 found.map(|index| index + 1)
             }
+        }
+    }
+}
+
+/// The options of SORT that name something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SortWord {
+    By,
+    Get,
+    Store,
+}
+
+/// Visits SORT's options with the index of what follows each.
+fn sort_options(args: Args<'_>, mut visit: impl FnMut(SortWord, usize)) {
+    let mut at = 2;
+    while at + 1 < args.len() {
+        let is = |word: &str| args[at].eq_ignore_ascii_case(word.as_bytes());
+        let word = if is("by") {
+            Some(SortWord::By)
+        } else if is("get") {
+            Some(SortWord::Get)
+        } else if is("store") {
+            Some(SortWord::Store)
+        } else {
+            None
+        };
+        if let Some(word) = word {
+            visit(word, at + 1);
+        }
+        at += if is("limit") { 3 } else { 1 + usize::from(word.is_some()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shoal_protocol::resp::OwnedArgs;
+
+    fn sort(line: &str) -> (bool, Vec<String>) {
+        let mut owned = OwnedArgs::new();
+        line.split(' ').for_each(|word| owned.push(word.as_bytes()));
+        let args = owned.as_args();
+        let mut keys = Vec::new();
+        for spec in SORT {
+            assert!(spec.visit(args, &mut |at| keys.push(String::from_utf8_lossy(&args[at]).into_owned())));
+        }
+        (SORT.iter().any(|spec| spec.is_open(args)), keys)
+    }
+
+    #[test]
+    fn the_keys_of_sort_are_those_it_names_and_any_where_it_has_patterns() {
+        for (line, open, keys) in [
+            ("sort abc", false, "abc"),
+            ("sort abc store def", false, "abc def"),
+            ("sort abc store invalid store stillbad store def", false, "abc def"),
+            ("sort abc by nosort get # limit 0 store", false, "abc"),
+            ("sort abc by store get store", false, "abc"),
+            ("sort abc BY w_* STORE def", true, "abc def"),
+            ("sort abc get *->f", true, "abc"),
+            ("sort abc store *", false, "abc *"),
+            ("sort abc store", false, "abc"),
+        ] {
+            assert_eq!(sort(line), (open, keys.split(' ').map(str::to_owned).collect()), "{line}");
         }
     }
 }

@@ -104,6 +104,7 @@ pub const LATENCY_MONITOR_THRESHOLD: Id = Id::of("latency-monitor-threshold");
 pub const LATENCY_TRACKING: Id = Id::of("latency-tracking");
 pub const LATENCY_TRACKING_INFO_PERCENTILES: Id = Id::of("latency-tracking-info-percentiles");
 pub const NOTIFY_KEYSPACE_EVENTS: Id = Id::of("notify-keyspace-events");
+pub const RDB_VERSION_CHECK: Id = Id::of("rdb-version-check");
 pub const SAVE: Id = Id::of("save");
 pub const DBFILENAME: Id = Id::of("dbfilename");
 pub const RDBCOMPRESSION: Id = Id::of("rdbcompression");

@@ -39,16 +39,31 @@ impl AccessClock {
     #[inline]
     pub fn touch(self, entry: &mut Entry, now_ms: i64) {
         let clock = entry.clock();
-        let new = if self.lfu {
-            let count = self.frequency(clock, now_ms);
-            let base = count.saturating_sub(LFU_START) as f64;
-            let grows = count < 255 && fastrand::f64() < 1.0 / (base * self.log_factor as f64 + 1.0);
-            minutes(now_ms) << 8 | (count + u32::from(grows))
-        } else {
-            seconds(now_ms)
-        };
+        let new = self.next(clock, now_ms);
         if new != clock {
             entry.set_clock(new);
+        }
+    }
+
+    /// The bits of a key that had `clock` and is accessed.
+    #[inline]
+    pub fn next(self, clock: u32, now_ms: i64) -> u32 {
+        if !self.lfu {
+            return seconds(now_ms);
+        }
+        let count = self.frequency(clock, now_ms);
+        let base = count.saturating_sub(LFU_START) as f64;
+        let grows = count < 255 && fastrand::f64() < 1.0 / (base * self.log_factor as f64 + 1.0);
+        minutes(now_ms) << 8 | (count + u32::from(grows))
+    }
+
+    /// The bits of a key last used `idle_seconds` ago, or counted to `frequency`, whichever this clock keeps.
+    pub fn restored(self, idle_seconds: Option<u64>, frequency: Option<u8>, now_ms: i64) -> u32 {
+        match (self.lfu, idle_seconds, frequency) {
+            (true, _, Some(frequency)) => minutes(now_ms) << 8 | u32::from(frequency),
+            // A key cannot look younger than it is for having been idle longer than the clock can tell.
+            (false, Some(idle), _) => seconds(now_ms).wrapping_sub(idle.min(0x7F_FFFF) as u32) & 0xFF_FFFF,
+            _ => self.fresh(now_ms),
         }
     }
 

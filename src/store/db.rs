@@ -108,7 +108,7 @@ impl Db {
         self.table.find_hashed_mut(h, key)
     }
 
-    /// Gives `key` a value, new or in place of its old one.
+    /// Gives `key` a value, new or in place of its old one; `clock` makes its access history of the one it had.
     #[inline]
     pub fn put(
         &mut self,
@@ -116,7 +116,7 @@ impl Db {
         key: &[u8],
         payload: Payload<'_>,
         extras: Extras,
-        clock: u32,
+        clock: impl FnOnce(Option<u32>) -> u32,
         now_ms: i64,
     ) -> Met {
         let fields = match &payload {
@@ -128,13 +128,14 @@ impl Db {
             Some(entry) => {
                 let before = entry.expires_at();
                 let met = entry.displace().map_or(Met::String, Met::Object);
+                let clock = clock(Some(entry.clock()));
                 entry.assign(payload, extras);
                 entry.set_clock(clock);
                 (before, met)
             }
             None => {
                 let mut entry = Entry::new(key, payload, extras);
-                entry.set_clock(clock);
+                entry.set_clock(clock(None));
                 self.table.insert_new(h, entry);
                 (None, Met::Nothing)
             }
@@ -365,7 +366,7 @@ mod tests {
                         &key,
                         Payload::string(b"v"),
                         Extras { expires_at, ..Extras::default() },
-                        0,
+                        |_| 0,
                         now,
                     );
                     model.insert(key, expires_at);
@@ -405,7 +406,7 @@ mod tests {
                     assert_eq!(db.remove(h, &key).is_some(), model.remove(&key).is_some());
                 }
                 1 => {
-                    db.put(h, &key, Payload::string(b"v"), Extras::default(), 0, now);
+                    db.put(h, &key, Payload::string(b"v"), Extras::default(), |_| 0, now);
                     model.remove(&key);
                     db.remove(h, &key);
                 }
@@ -420,7 +421,7 @@ mod tests {
                             &key,
                             Payload::Object(Box::new(hash.into_object())),
                             Extras::default(),
-                            0,
+                            |_| 0,
                             now,
                         );
                     }

@@ -485,6 +485,14 @@ impl Entry {
         self.header_mut().flags |= RAW;
     }
 
+    /// Redis's name of the type.
+    pub fn type_name(&self) -> &'static str {
+        match self.value() {
+            ValueRef::Object(object) => object.type_name(),
+            ValueRef::Inline(_) | ValueRef::Int(_) | ValueRef::Shared(_) => "string",
+        }
+    }
+
     /// Redis's name of the encoding.
     pub fn encoding(&self) -> &'static str {
         match self.value() {

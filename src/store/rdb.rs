@@ -105,15 +105,16 @@ pub fn dump(value: ValueRef<'_>) -> Vec<u8> {
     out
 }
 
-/// Reads what DUMP has answered, here or elsewhere.
-pub fn restore(payload: &[u8], limits: &Limits) -> Result<Value, RestoreError> {
+/// Reads what DUMP has answered, here or elsewhere; of `any_version`, or of those known here.
+pub fn restore(payload: &[u8], limits: &Limits, any_version: bool) -> Result<Value, RestoreError> {
     let body = payload.len().checked_sub(FOOTER).ok_or(RestoreError::Footer)?;
     let (body, footer) = payload.split_at(body);
     let mut footer = Reader::new(footer);
     let version = footer.array().map(u16::from_le_bytes).ok_or(RestoreError::Footer)?;
     let checksum = footer.array().map(u64::from_le_bytes).ok_or(RestoreError::Footer)?;
     let intact = CRC64.checksum(&payload[..body.len() + 2]) == checksum;
-    if !intact || !(1..=NEWEST_VERSION).contains(&version) {
+    let known = (1..=NEWEST_VERSION).contains(&version) || (any_version && version > NEWEST_VERSION);
+    if !intact || !known {
         return Err(RestoreError::Footer);
     }
     let mut reader = Reader::new(body);

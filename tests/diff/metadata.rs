@@ -19,7 +19,11 @@ const PARTS: &[(usize, &str)] = &[
 /// Where Shoal follows Redis 7.2: the command, the part, and why it is not what 7.0 says.
 const KNOWN: &[(&str, &str, &str)] = &[
     ("command|getkeys", "arity", "7.2 takes a command without arguments and says that it has no keys"),
-    ("command|getkeysandflags", "arity", "7.2 takes a command without arguments and says that it has no keys"),
+    (
+        "command|getkeysandflags",
+        "arity",
+        "7.2 takes a command without arguments and says that it has no keys",
+    ),
     ("zrank", "arity", "7.2 takes WITHSCORE"),
     ("zrevrank", "arity", "7.2 takes WITHSCORE"),
 ];

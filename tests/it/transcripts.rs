@@ -28,6 +28,7 @@ transcripts! {
     bitmap
     blocking
     connection
+    dump
     expire
     geo
     hash
@@ -36,11 +37,13 @@ transcripts! {
     list
     memcache_classic
     memcache_meta
+    object
     protocol
     pubsub
     script
     server
     set
+    sort
     sorted_set
     stream
     string

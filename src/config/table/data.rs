@@ -228,9 +228,8 @@ pub(super) const SNAPSHOTS: Group = Group {
             "rdb-version-check",
             Kind::Enum(&["strict", "relaxed"]),
             "strict",
-            "Refuse snapshots of later versions.",
-        )
-        .inert(),
+            "Refuse snapshots and dumps of later versions.",
+        ),
         row("rdb-del-sync-files", BOOL, "no", "Remove snapshots made to bring a copy up to date.").inert(),
         row("rdb-save-incremental-fsync", BOOL, "yes", "Flush a snapshot to disk as it is written."),
         row("stop-writes-on-bgsave-error", BOOL, "yes", "Refuse writes after a snapshot could not be saved."),

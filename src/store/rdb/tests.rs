@@ -49,7 +49,7 @@ fn with_footer(mut body: Vec<u8>, version: u16) -> Vec<u8> {
 }
 
 fn read(payload: &[u8]) -> Result<String, RestoreError> {
-    restore(payload, &Limits::default()).map(|value| words(&value))
+    restore(payload, &Limits::default(), false).map(|value| words(&value))
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_redis_dumps() {
             "b:-inf a:1.5 c:7",
         ),
     ] {
-        let value = restore(&bytes(dumped), &Limits::default()).unwrap();
+        let value = restore(&bytes(dumped), &Limits::default(), false).unwrap();
         assert_eq!(words(&value), expected, "{command}");
         assert_eq!(read(&dump(view(&value))).unwrap(), expected, "{command}");
     }
@@ -100,7 +100,7 @@ fn dumps_as_redis_does() {
     ] {
         let dumped = bytes(dumped);
         let body = &dumped[..dumped.len() - FOOTER];
-        let value = restore(&dumped, &Limits::default()).unwrap();
+        let value = restore(&dumped, &Limits::default(), false).unwrap();
         assert_eq!(dump(view(&value)), with_footer(body.to_vec(), 11));
     }
     let integer = dump(ValueRef::Int(-7));
@@ -268,7 +268,7 @@ proptest! {
     #[test]
     fn any_string_comes_back(text: Vec<u8>, times in 1usize..5) {
         let text = text.repeat(times);
-        let Ok(Value::String(read)) = restore(&dump(ValueRef::Inline(&text)), &Limits::default()) else {
+        let Ok(Value::String(read)) = restore(&dump(ValueRef::Inline(&text)), &Limits::default(), false) else {
             panic!("a string is a string");
         };
         prop_assert_eq!(read, text);
@@ -277,8 +277,8 @@ proptest! {
     #[test]
     fn any_body_is_refused_or_sound(kind in 0u8..26, body: Vec<u8>, version in prop::sample::select(vec![9u16, 12, 80])) {
         let payload = with_footer([&[kind], &body[..]].concat(), version);
-        if let Ok(value) = restore(&payload, &Limits::default()) {
-            prop_assert!(restore(&dump(view(&value)), &Limits::default()).is_ok());
+        if let Ok(value) = restore(&payload, &Limits::default(), false) {
+            prop_assert!(restore(&dump(view(&value)), &Limits::default(), false).is_ok());
         }
     }
 }
