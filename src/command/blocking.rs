@@ -25,6 +25,10 @@ pub enum Nothing {
     Array,
     /// A null.
     Null,
+    /// A zero.
+    Zero,
+    /// An array of two zeros.
+    Zeros,
 }
 
 impl Nothing {
@@ -33,6 +37,12 @@ impl Nothing {
         match self {
             Nothing::Array => out.null_array(),
             Nothing::Null => out.null(),
+            Nothing::Zero => out.int(0),
+            Nothing::Zeros => {
+                out.array(2);
+                out.int(0);
+                out.int(0);
+            }
         }
     }
 }

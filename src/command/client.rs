@@ -6,7 +6,7 @@
 use super::blocking::Nothing;
 use super::tracking::Tracked;
 use crate::command::table::Row;
-use crate::state::clients::ClientShared;
+use crate::state::clients::{ClientShared, client_flag};
 use crate::state::pubsub::Kind;
 use crate::state::waiting::Waiter;
 use hashbrown::HashSet;
@@ -191,6 +191,6 @@ impl Client {
     /// Whether it comes from this machine.
     pub fn is_local(&self) -> bool {
         let addr = &self.shared.addr;
-        addr.starts_with("127.") || addr.starts_with("[::1]") || addr.starts_with('/')
+        addr.starts_with("127.") || addr.starts_with("[::1]") || self.shared.has_flag(client_flag::UNIX)
     }
 }

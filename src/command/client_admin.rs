@@ -1,11 +1,15 @@
 //! CLIENT: connections as their clients and administrators see and change them.
 
 use super::client::Replies;
+use super::client_filter::{self, Filter};
 use super::connection::check_label;
 use super::error::{self, CmdError};
 use super::parse;
+use super::server::{container, write_help};
 use super::tracking;
 use super::{Command, Cx, Flags, Group, command, flag, flags};
+use crate::config::id as directive;
+use crate::state::clients::{Mail, client_flag};
 use crate::state::pause::Paused;
 use shoal_protocol::resp::Args;
 
@@ -16,12 +20,60 @@ const fn sub(name: &'static str, arity: i32, run: super::Run) -> Command {
     command(name, arity, Group::Connection, run).flags(PLAIN)
 }
 
+const NONDETERMINISTIC: &[&str] = &["nondeterministic_output"];
+
 /// The family's rows.
-pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, super::server::container)
+pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, container)
     .doc("2.4.0", "", "A container for client connection commands.")
     .subcommands(&[
+        sub("client|caching", 3, tracking::caching).doc(
+            "6.0.0",
+            "<YES | NO>",
+            "Instructs the server whether to track the keys in the next request.",
+        ),
+        sub("client|capa", -3, capa).doc(
+            "8.0.0",
+            "capability [capability ...]",
+            "Tells the server what the client is capable of.",
+        ),
         sub("client|getname", 2, getname).doc("2.6.9", "", "Returns the name of the connection."),
+        sub("client|getredir", 2, tracking::getredir).doc(
+            "6.0.0",
+            "",
+            "Returns the client ID to which the connection's tracking notifications are redirected.",
+        ),
+        sub("client|help", 2, help).flags(flags([flag::LOADING, flag::STALE])).doc(
+            "5.0.0",
+            "",
+            "Returns helpful text about the different subcommands.",
+        ),
         sub("client|id", 2, id).doc("5.0.0", "", "Returns the unique client ID of the connection."),
+        sub("client|import-source", 3, import_source).flags(ADMIN).doc(
+            "8.1.0",
+            "<ON | OFF>",
+            "Marks the client as one that imports data from another server.",
+        ),
+        sub("client|info", 2, info).tips(NONDETERMINISTIC).doc(
+            "6.2.0",
+            "",
+            "Returns information about the connection.",
+        ),
+        sub("client|kill", -3, kill).flags(ADMIN).doc(
+            "2.4.0",
+            "<ip:port | [ID client-id] [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] [USER username] \
+             [ADDR ip:port] [LADDR ip:port] [SKIPME <YES | NO>] [MAXAGE maxage] [NAME name] [DB db]>",
+            "Terminates open connections.",
+        ),
+        sub("client|list", -2, list).flags(ADMIN).tips(NONDETERMINISTIC).doc(
+            "2.4.0",
+            "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+            "Lists open connections.",
+        ),
+        sub("client|no-evict", 3, no_evict).flags(ADMIN).doc(
+            "7.0.0",
+            "<ON | OFF>",
+            "Sets the client eviction mode of the connection.",
+        ),
         sub("client|no-touch", 3, no_touch).doc(
             "7.2.0",
             "<ON | OFF>",
@@ -43,16 +95,6 @@ pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, supe
             "Sets information specific to the client or connection.",
         ),
         sub("client|setname", 3, setname).doc("2.6.9", "connection-name", "Sets the connection name."),
-        sub("client|caching", 3, tracking::caching).doc(
-            "6.0.0",
-            "<YES | NO>",
-            "Instructs the server whether to track the keys in the next request.",
-        ),
-        sub("client|getredir", 2, tracking::getredir).doc(
-            "6.0.0",
-            "",
-            "Returns the client ID to which the connection's tracking notifications are redirected.",
-        ),
         sub("client|tracking", -3, tracking::tracking).doc(
             "6.0.0",
             "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
@@ -62,6 +104,11 @@ pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, supe
             "6.2.0",
             "",
             "Returns information about server-assisted client-side caching for the connection.",
+        ),
+        sub("client|unblock", -3, unblock).flags(ADMIN).doc(
+            "5.0.0",
+            "client-id [TIMEOUT | ERROR]",
+            "Unblocks a client blocked by a blocking command from a different connection.",
         ),
         sub("client|unpause", 2, unpause).flags(ADMIN).doc(
             "6.2.0",
@@ -130,7 +177,170 @@ fn reply(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// CLIENT NO-TOUCH ON | OFF
 fn no_touch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     cx.client.no_touch = on_or_off(&args[2])?;
+    cx.client.shared.set_flag(client_flag::NO_TOUCH, cx.client.no_touch);
     cx.out.ok();
+    Ok(())
+}
+
+/// CLIENT NO-EVICT ON | OFF
+fn no_evict(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    cx.client.shared.set_flag(client_flag::NO_EVICT, on_or_off(&args[2])?);
+    cx.out.ok();
+    Ok(())
+}
+
+/// CLIENT IMPORT-SOURCE ON | OFF
+fn import_source(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let on = on_or_off(&args[2])?;
+    if on && !cx.state.config.flag(directive::IMPORT_MODE) {
+        return Err(CmdError::new("ERR Server is not in import mode"));
+    }
+    cx.client.shared.set_flag(client_flag::IMPORT_SOURCE, on);
+    cx.out.ok();
+    Ok(())
+}
+
+/// CLIENT CAPA capability [capability ...]. What is not known is ignored.
+fn capa(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    if args.from(2).iter().any(|capa| capa.eq_ignore_ascii_case(b"redirect")) {
+        cx.client.shared.set_flag(client_flag::REDIRECT, true);
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+/// CLIENT INFO
+fn info(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    let line = client_filter::describe(cx.state, &cx.client.shared, crate::state::unix_ms());
+    cx.out.verbatim(*b"txt", line.as_bytes());
+    Ok(())
+}
+
+/// CLIENT LIST [filter value ...]
+fn list(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let filter = Filter::parse(cx.state, args, 2, true)?;
+    let now_ms = crate::state::unix_ms();
+    let mut text = String::new();
+    for client in cx.state.clients.all() {
+        let skipped = filter.skip_me == Some(true) && client.id == cx.client.shared.id;
+        if !skipped && filter.accepts(cx.state, &client, now_ms) {
+            text.push_str(&client_filter::describe(cx.state, &client, now_ms));
+        }
+    }
+    cx.out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// CLIENT KILL addr | filter value [filter value ...]
+fn kill(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let by_addr = args.len() == 3;
+    let filter = if by_addr { Filter::of_addr(&args[2]) } else { Filter::parse(cx.state, args, 2, false)? };
+    let now_ms = crate::state::unix_ms();
+    let mut killed = 0;
+    for client in cx.state.clients.all() {
+        if !filter.accepts(cx.state, &client, now_ms) {
+            continue;
+        }
+        if client.id != cx.client.shared.id {
+            cx.state.clients.kill(&client);
+        } else if filter.skip_me == Some(false) {
+            // It still hears how many there were.
+            cx.client.closing = true;
+        } else {
+            continue;
+        }
+        killed += 1;
+    }
+    match (by_addr, killed) {
+        (true, 0) => return Err(CmdError::new("ERR No such client")),
+        (true, _) => cx.out.ok(),
+        (false, killed) => cx.out.int(killed),
+    }
+    Ok(())
+}
+
+/// CLIENT UNBLOCK client-id [TIMEOUT | ERROR]
+fn unblock(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let error = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
+        _ if args.len() > 4 => return Err(error::bad_subcommand("CLIENT", &args[1])),
+        None | Some(b"timeout") => false,
+        Some(b"error") => true,
+        Some(_) => {
+            return Err(CmdError::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+    };
+    let id = parse::int(&args[2])?;
+    let client = u64::try_from(id).ok().and_then(|id| cx.state.clients.get(id));
+    let waiting = client.filter(|client| client.waiter.lock().is_some());
+    if let Some(client) = &waiting {
+        client.send(Mail::Unblock { error });
+    }
+    cx.out.int(waiting.is_some().into());
+    Ok(())
+}
+
+/// CLIENT HELP
+fn help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    write_help(
+        cx.out,
+        "CLIENT",
+        &[
+            "CACHING (YES|NO)",
+            "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+            "CAPA <option> [options...]",
+            "    The client claims its some capability options. Options are:",
+            "    * REDIRECT",
+            "      The client can handle redirection during primary and replica failover in standalone mode.",
+            "GETREDIR",
+            "    Return the client ID we are redirecting to when tracking is enabled.",
+            "GETNAME",
+            "    Return the name of the current connection.",
+            "ID",
+            "    Return the ID of the current connection.",
+            "IMPORT-SOURCE (ON|OFF)",
+            "    Mark this connection as an import source if import-mode is enabled.",
+            "INFO",
+            "    Return information about the current client connection.",
+            "KILL <ip:port>",
+            "    Kill connection made from <ip:port>.",
+            "KILL <option> <value> [<option> <value> [...]]",
+            "    Kill connections. Options are those of LIST, and:",
+            "    * SKIPME (YES|NO)",
+            "      Skip killing current connection (default: yes).",
+            "LIST [options ...]",
+            "    Return information about client connections. Options:",
+            "    * ID <client-id> [<client-id> ...]",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+            "    * USER <username>, NAME <name>, DB <db>, FLAGS <letters>, CAPA <letters>",
+            "    * ADDR <ip:port>, LADDR <ip:port>, IP <ip>",
+            "    * LIB-NAME <name>, LIB-VER <version>",
+            "    * MAXAGE <seconds>, IDLE <seconds>: at least so old, idle for at least so long",
+            "    NOT- in front of an option turns it round.",
+            "UNPAUSE",
+            "    Stop the current client pause, resuming traffic.",
+            "PAUSE <timeout> [WRITE|ALL]",
+            "    Suspend all, or just write, clients for <timeout> milliseconds.",
+            "REPLY (ON|OFF|SKIP)",
+            "    Control the replies sent to the current connection.",
+            "SETINFO <option> <value>",
+            "    Set client meta attr. Options are:",
+            "    * LIB-NAME: the client lib name.",
+            "    * LIB-VER: the client lib version.",
+            "SETNAME <name>",
+            "    Assign the name <name> to the current connection.",
+            "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+            "    Unblock the specified blocked client.",
+            "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+            "         [OPTIN] [OPTOUT] [NOLOOP]",
+            "    Control server assisted client side caching.",
+            "TRACKINGINFO",
+            "    Report tracking status for the current connection.",
+            "NO-EVICT (ON|OFF)",
+            "    Protect current client connection from eviction.",
+            "NO-TOUCH (ON|OFF)",
+            "    Will not touch LRU/LFU stats when this mode is on.",
+        ],
+    );
     Ok(())
 }
 

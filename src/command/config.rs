@@ -55,7 +55,7 @@ fn get(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// CONFIG SET parameter value [parameter value ...]
 fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if !args.len().is_multiple_of(2) {
-        return Err(error::wrong_arity("config|set"));
+        return Err(error::SYNTAX);
     }
     let pairs: Vec<(&[u8], &[u8])> =
         (2..args.len()).step_by(2).map(|at| (&args[at], &args[at + 1])).collect();
@@ -75,6 +75,7 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn resetstat(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     cx.state.stats.reset();
     cx.state.errors.reset();
+    cx.state.rates.reset();
     cx.state.lazyfree.reset_freed();
     cx.out.ok();
     Ok(())

@@ -5,6 +5,7 @@ use super::error::{self, CmdError};
 use super::{Command, Cx, Flags, Group, command, flag, flags, parse};
 use crate::config::id;
 use crate::state::State;
+use crate::state::clients::client_flag;
 use crate::text::number::parse_i64;
 use shoal_protocol::resp::{Args, Proto};
 use std::sync::atomic::Ordering;
@@ -87,6 +88,7 @@ fn select(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn quit(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     cx.out.ok();
     cx.client.closing = true;
+    cx.client.shared.set_flag(client_flag::CLOSING, true);
     Ok(())
 }
 
@@ -94,7 +96,7 @@ fn quit(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
 fn reset(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     super::transaction::leave(cx.state, cx.client);
     super::pubsub::leave_all(cx.state, cx.client);
-    cx.state.monitors.remove(cx.client.shared.id);
+    cx.state.monitors.remove(&cx.client.shared);
     cx.client.select(0);
     cx.keys.db = 0;
     set_proto(cx, Proto::Resp2);
@@ -103,6 +105,9 @@ fn reset(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     client.authenticated = open;
     client.replies = Replies::On;
     client.no_touch = false;
+    for flag in [client_flag::NO_TOUCH, client_flag::NO_EVICT, client_flag::READONLY] {
+        client.shared.set_flag(flag, false);
+    }
     let mut labels = client.shared.labels.lock();
     labels.name.clear();
     labels.user = b"default".to_vec();
@@ -205,6 +210,11 @@ fn describe(cx: &mut Cx) {
 /// Whether the default user has no password.
 pub fn needs_no_password(state: &State) -> bool {
     state.config.text(id::REQUIREPASS).is_empty()
+}
+
+/// Whether there is a user of this name.
+pub fn is_user(_: &State, name: &[u8]) -> bool {
+    name == b"default"
 }
 
 /// Makes the connection that of `user`, or says why not.

@@ -1,16 +1,26 @@
 //! DEBUG: what tests and people hunting a fault need. `enable-debug-command` says who may use it.
+//!
+//! Subcommands that crash, restart or corrupt a server are left out. Those about files do nothing: there are none.
 
 use super::error::{self, CmdError};
-use super::{Command, Cx, Group, command, flag, flags};
+use super::server::write_help;
+use super::{Command, Cx, Group, command, flag, flags, parse};
 use crate::config::id;
-use crate::text::number::parse_f64;
-use shoal_protocol::resp::Args;
+use crate::state::access::AccessClock;
+use crate::state::partition::partition_of;
+use crate::store::digest::Digest;
+use crate::store::entry::{Entry, Extras, Payload, ValueRef};
+use crate::store::hash::hash;
+use crate::store::rdb;
+use crate::store::value::Object;
+use crate::text::number::{parse_f64, parse_memory};
+use shoal_protocol::resp::{Args, Proto};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[command("debug", -2, Group::Server, debug)
-    .flags(flags([flag::ADMIN, flag::NOSCRIPT, flag::LOADING, flag::STALE]))
+    .flags(flags([flag::ADMIN, flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::WHOLE]))
     .doc("1.0.0", "subcommand [arg [arg ...]]", "A container for debugging commands.")];
 
 const NOT_ALLOWED: CmdError = CmdError::new(
@@ -28,25 +38,347 @@ fn debug(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     let name = String::from_utf8_lossy(&args[1]).to_ascii_lowercase();
     match (&*name, args.len()) {
-        ("sleep", 3) => sleep(cx, args),
-        ("set-active-expire", 3) => set_active_expire(cx, args),
-        _ => Err(error::bad_subcommand("DEBUG", &args[1])),
+        ("digest", 2) => return digest(cx),
+        ("digest-value", 3..) => return digest_value(cx, args),
+        ("error", 3) => return Err(CmdError::with(String::from_utf8_lossy(&args[2]).into_owned())),
+        ("help", 2) => return help(cx),
+        ("htstats", 3..=4) => return htstats(cx, args),
+        ("htstats-key", 3..=4) => return htstats_key(cx, args),
+        ("object", 3..=4) => return object(cx, args),
+        ("protocol", 3) => return protocol(cx, args),
+        ("client-eviction", 2) => return client_eviction(cx),
+        ("config-rewrite-force-all", 2) => rewrite(cx)?,
+        ("log", 3) => tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(&args[2])),
+        ("pause-cron", 3) => {
+            cx.state.housekeeping_paused.store(number(&args[2]) != 0, Ordering::Relaxed);
+        }
+        ("populate", 3..=5) => populate(cx, args)?,
+        ("quicklist-packed-threshold", 3) => packed_threshold(&args[2])?,
+        ("reload", 2..) => check_reload(args)?,
+        ("replybuffer", 4) => check_replybuffer(args)?,
+        ("set-active-expire", 3) => {
+            cx.state.active_expire.store(number(&args[2]) != 0, Ordering::Relaxed);
+        }
+        ("sleep", 3) => sleep(&args[2]),
+        ("change-repl-id" | "loadaof", 2)
+        | ("aof-flush-sleep" | "dict-resizing" | "set-disable-deny-scripts", 3)
+        | ("drop-cluster-packet-filter" | "set-skip-checksum-validation" | "stringmatch-test", 3) => {}
+        _ => return Err(error::bad_subcommand("DEBUG", &args[1])),
     }
-}
-
-/// DEBUG SET-ACTIVE-EXPIRE 0|1. Whether keys go by themselves when their time has come, or only when met.
-fn set_active_expire(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    cx.state.active_expire.store(&args[2] != b"0", Ordering::Relaxed);
     cx.out.ok();
     Ok(())
 }
 
+/// An argument as C's `atoi` reads it.
+fn number(arg: &[u8]) -> i64 {
+    parse::int(arg).unwrap_or(0)
+}
+
 /// DEBUG SLEEP seconds. Stops this connection's worker, as a slow command would.
-fn sleep(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let seconds = parse_f64(&args[2]).unwrap_or(0.0);
-    if let Ok(duration) = Duration::try_from_secs_f64(seconds) {
+fn sleep(seconds: &[u8]) {
+    if let Ok(duration) = Duration::try_from_secs_f64(parse_f64(seconds).unwrap_or(0.0)) {
         std::thread::sleep(duration);
     }
-    cx.out.ok();
+}
+
+/// DEBUG RELOAD [MERGE | NOFLUSH | NOSAVE ...]: what is in memory stays as it is.
+fn check_reload(args: Args) -> Result<(), CmdError> {
+    let known = |arg: &[u8]| ["merge", "noflush", "nosave"].iter().any(|word| parse::is(arg, word));
+    if args.from(2).iter().all(known) {
+        return Ok(());
+    }
+    Err(CmdError::new("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."))
+}
+
+/// DEBUG REPLYBUFFER PEAK-RESET-TIME time | RESIZING 0 | 1: buffers here are not resized by a clock.
+fn check_replybuffer(args: Args) -> Result<(), CmdError> {
+    let arg = &args[3];
+    if parse::is(&args[2], "peak-reset-time") {
+        if !parse::is(arg, "never") && !parse::is(arg, "reset") {
+            parse::int(arg)?;
+        }
+        return Ok(());
+    }
+    if parse::is(&args[2], "resizing") { Ok(()) } else { Err(error::bad_subcommand("DEBUG", &args[1])) }
+}
+
+/// DEBUG QUICKLIST-PACKED-THRESHOLD size: lists here have another threshold of their own.
+fn packed_threshold(size: &[u8]) -> Result<(), CmdError> {
+    match parse_memory(size) {
+        Some(bytes) if bytes <= 4 << 30 => Ok(()),
+        _ => Err(CmdError::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb")),
+    }
+}
+
+fn rewrite(cx: &mut Cx) -> Result<(), CmdError> {
+    let failed = |error| {
+        let cause = crate::error::chain(&error);
+        CmdError::with(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {cause}"))
+    };
+    cx.state.config.rewrite(None).map_err(failed)
+}
+
+/// Runs `look` on the entry of `key`, or answers that there is none.
+fn with_entry<R>(cx: &mut Cx, key: &[u8], look: impl FnOnce(&Entry) -> R) -> Option<R> {
+    let (db, now_ms) = (cx.keys.db, cx.keys.now_ms);
+    cx.keys.with_partition(partition_of(key), |partition| {
+        let entry = partition.dbs[db].find(hash(key), key);
+        entry.filter(|entry| !entry.is_expired(now_ms)).map(look)
+    })
+}
+
+/// DEBUG OBJECT key [FAST]
+fn object(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let fast = args.get(3).is_some_and(|word| parse::is(word, "fast"));
+    let listpack_max = cx.state.config.int(id::LIST_MAX_LISTPACK_SIZE);
+    let (depth, now_ms) = (cx.state.config.int(id::LIST_COMPRESS_DEPTH), cx.keys.now_ms);
+    let text = with_entry(cx, &args[2], |entry| {
+        let value = entry.value();
+        let serialized = if fast {
+            0
+        } else {
+            let mut bytes = Vec::new();
+            rdb::append_value(value, true, &mut bytes);
+            bytes.len() - 1
+        };
+        let mut text = format!(
+            "Value at:{entry:p} refcount:1 encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{}",
+            entry.encoding(),
+            entry.clock(),
+            AccessClock::idle_seconds(entry.clock(), now_ms),
+        );
+        if let ValueRef::Object(Object::List(list)) = value
+            && list.encoding() == "quicklist"
+        {
+            let nodes = list.packs().count();
+            let bytes: usize = list.packs().map(|pack| pack.byte_len()).sum();
+            text.push_str(&format!(
+                " ql_nodes:{nodes} ql_avg_node:{:.2} ql_listpack_max:{listpack_max} ql_compressed:{} \
+                 ql_uncompressed_size:{bytes}",
+                list.len() as f64 / nodes.max(1) as f64,
+                i64::from(depth != 0),
+            ));
+        }
+        text
+    });
+    cx.out.simple(text.ok_or(error::NO_SUCH_KEY)?);
+    Ok(())
+}
+
+/// DEBUG DIGEST
+fn digest(cx: &mut Cx) -> Result<(), CmdError> {
+    let databases = cx.state.keyspace.databases();
+    let mut sums = vec![(Digest::default(), false); databases];
+    cx.keys.each_partition(|_, partition| {
+        for ((sum, any), db) in sums.iter_mut().zip(&partition.dbs) {
+            for entry in db.iter() {
+                sum.join_entry(entry);
+                *any = true;
+            }
+        }
+    });
+    let mut whole = Digest::default();
+    for (db, (sum, any)) in sums.into_iter().enumerate() {
+        if any {
+            whole.mix_db(db);
+            whole.add(sum);
+        }
+    }
+    cx.out.simple(whole.to_string());
+    Ok(())
+}
+
+/// DEBUG DIGEST-VALUE key [key ...]
+fn digest_value(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    cx.out.array(args.len() - 2);
+    for key in args.from(2) {
+        let digest = with_entry(cx, key, Digest::of_value).unwrap_or_default();
+        cx.out.simple(digest.to_string());
+    }
+    Ok(())
+}
+
+/// DEBUG HTSTATS db [FULL]
+fn htstats(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let db = parse::int(&args[2])?;
+    let db = usize::try_from(db).ok().filter(|db| *db < cx.state.keyspace.databases());
+    let db = db.ok_or(CmdError::new("ERR Out of range database"))?;
+    let (mut keys, mut volatile, mut bytes) = (0, 0, 0);
+    cx.keys.each_partition(|_, partition| {
+        keys += partition.dbs[db].len();
+        volatile += partition.dbs[db].volatile_len();
+        bytes += partition.dbs[db].table_bytes();
+    });
+    let text = format!(
+        "[Dictionary HT]\nHash table 0 stats (main hash table):\n table bytes: {bytes}\n number of elements: {keys}\n\
+         [Expires HT]\nHash table 0 stats (main hash table):\n number of elements: {volatile}\n"
+    );
+    cx.out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// DEBUG HTSTATS-KEY key [FULL]
+fn htstats_key(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let figures = with_entry(cx, &args[2], |entry| match entry.value() {
+        ValueRef::Object(object) if matches!(object.encoding(), "hashtable" | "skiplist") => {
+            Some((object.len(), object.memory_bytes()))
+        }
+        _ => None,
+    });
+    let Some((len, bytes)) = figures.ok_or(error::NO_SUCH_KEY)? else {
+        return Err(CmdError::new(
+            "ERR The value stored at the specified key is not represented using an hash table",
+        ));
+    };
+    let text =
+        format!("Hash table 0 stats (main hash table):\n table bytes: {bytes}\n number of elements: {len}\n");
+    cx.out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// DEBUG CLIENT-EVICTION
+fn client_eviction(cx: &mut Cx) -> Result<(), CmdError> {
+    if cx.state.config.int(id::MAXMEMORY_CLIENTS) == 0 {
+        return Err(CmdError::new("ERR maxmemory-clients is disabled."));
+    }
+    let memory = |client: &crate::state::clients::ClientShared| {
+        (client.figures.memory.load(Ordering::Relaxed) + client.inbox_bytes(), client.id)
+    };
+    let mut clients: Vec<(usize, u64)> = cx.state.clients.all().iter().map(|client| memory(client)).collect();
+    clients.sort_unstable_by(|a, b| b.cmp(a));
+    let lines: String = clients.iter().map(|(bytes, id)| format!("client {id}: {bytes} bytes\n")).collect();
+    cx.out.verbatim(*b"txt", lines.as_bytes());
+    Ok(())
+}
+
+/// DEBUG POPULATE count [prefix] [size]
+fn populate(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let count = parse::positive(&args[2])?;
+    let prefix = args.get(3).unwrap_or(b"key");
+    let size = args.get(4).map(parse::positive).transpose()?;
+    let (db, now_ms) = (cx.keys.db, cx.keys.now_ms);
+    let clock = AccessClock::of(&cx.state.config).fresh(now_ms);
+    for number in 0..count {
+        let key = [prefix, b":", number.to_string().as_bytes()].concat();
+        let mut value = format!("value:{number}").into_bytes();
+        if let Some(size) = size {
+            value.resize(size, 0);
+        }
+        cx.keys.with_partition(partition_of(&key), |partition| {
+            let h = hash(&key);
+            if partition.dbs[db].find(h, &key).is_none() {
+                let (payload, extras) = (Payload::string(&value), Extras::default());
+                partition.dbs[db].put(h, &key, payload, extras, clock, now_ms);
+            }
+        });
+    }
+    cx.keys.dirty += count as u64;
+    Ok(())
+}
+
+/// DEBUG PROTOCOL type
+fn protocol(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let out = &mut *cx.out;
+    match &*args[2].to_ascii_lowercase() {
+        b"string" => out.bulk(b"Hello World"),
+        b"integer" => out.int(12345),
+        b"double" => out.double(3141.0 / 1000.0),
+        b"null" => out.null(),
+        b"array" => {
+            out.array(3);
+            (0..3).for_each(|number| out.int(number));
+        }
+        b"set" => {
+            out.set(3);
+            (0..3).for_each(|number| out.int(number));
+        }
+        b"map" => {
+            out.map(3);
+            for number in 0..3 {
+                out.int(number);
+                out.bool(number == 1);
+            }
+        }
+        b"attrib" => {
+            if out.attribute(1) {
+                out.bulk(b"key-popularity");
+                out.array(2);
+                out.bulk(b"key:123");
+                out.int(90);
+            }
+            out.bulk(b"Some real reply following the attribute");
+        }
+        b"push" if out.proto == Proto::Resp2 => {
+            return Err(CmdError::new("ERR RESP2 is not supported by this command"));
+        }
+        b"push" => {
+            out.push(2);
+            out.bulk(b"server-cpu-usage");
+            out.int(42);
+            out.bulk(b"Some real reply following the push reply");
+        }
+        b"verbatim" => out.verbatim(*b"txt", b"This is a verbatim\nstring"),
+        b"true" => out.bool(true),
+        b"false" => out.bool(false),
+        b"bignum" => out.big_number(b"1234567999999999999999999999999999999"),
+        _ => {
+            return Err(CmdError::new(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// DEBUG HELP
+fn help(cx: &mut Cx) -> Result<(), CmdError> {
+    write_help(
+        cx.out,
+        "DEBUG",
+        &[
+            "CHANGE-REPL-ID",
+            "    Accepted; there is no replication id to change.",
+            "CLIENT-EVICTION",
+            "    Show the memory of each connection, largest first (maxmemory-clients).",
+            "CONFIG-REWRITE-FORCE-ALL",
+            "    Like CONFIG REWRITE.",
+            "DIGEST",
+            "    Output a hex signature representing the current content of all databases.",
+            "DIGEST-VALUE <key> [<key> ...]",
+            "    Output a hex signature of the values of all the specified keys.",
+            "ERROR <string>",
+            "    Return an error with <string> as message. Useful for clients unit tests.",
+            "LOG <message>",
+            "    Write <message> to the server log.",
+            "HTSTATS <dbid>",
+            "    Return statistics of the table of the specified database.",
+            "HTSTATS-KEY <key>",
+            "    Like HTSTATS but for the table stored at <key>'s value.",
+            "LOADAOF",
+            "    Accepted; the data stays as it is.",
+            "OBJECT <key> [FAST]",
+            "    Show low level info about `key` and associated value.",
+            "PAUSE-CRON <0|1>",
+            "    Stop periodic housekeeping.",
+            "POPULATE <count> [<prefix>] [<size>]",
+            "    Create <count> string keys named key:<num>. If <prefix> is specified then",
+            "    it is used instead of the 'key' prefix.",
+            "PROTOCOL <type>",
+            "    Reply with a test value of the specified type. <type> can be: string,",
+            "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
+            "    true, false.",
+            "QUICKLIST-PACKED-THRESHOLD <size>",
+            "    Accepted; lists have a threshold of their own.",
+            "RELOAD [option ...]",
+            "    Accepted; the data stays as it is.",
+            "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>, REPLYBUFFER RESIZING <0|1>",
+            "    Accepted; reply buffers are not resized periodically.",
+            "SET-ACTIVE-EXPIRE <0|1>",
+            "    Setting it to 0 disables expiring keys that are not accessed.",
+            "SLEEP <seconds>",
+            "    Stop the connection's worker for <seconds>. Decimals allowed.",
+        ],
+    );
     Ok(())
 }

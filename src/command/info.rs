@@ -2,20 +2,23 @@
 //!
 //! A section is a row and a function that appends `name:value` lines; names are Redis's wherever a figure exists there.
 
+use super::client_filter::{ClientKind, kind_of};
 use super::connection::REDIS_VERSION;
 use super::error::CmdError;
+use super::memory::Usage;
 use super::{Command, Cx, Group, category, command, flag, flags, table};
 use crate::config::id;
 use crate::process::{self, CpuOf};
-use crate::state::State;
+use crate::state::clients::ClientShared;
 use crate::state::pause::Paused;
+use crate::state::pubsub::Kind;
 use shoal_protocol::resp::Args;
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[command("info", -1, Group::Server, info)
-    .flags(flags([flag::LOADING, flag::STALE]))
+    .flags(flags([flag::LOADING, flag::STALE, flag::WHOLE]))
     .categories(category::DANGEROUS)
     .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
     .doc("1.0.0", "[section [section ...]]", "Returns information and statistics about the server.")];
@@ -29,7 +32,7 @@ struct Section {
     /// When it is shown without being named.
     shown: Shown,
     /// Writes its lines.
-    write: fn(&Cx, &mut String),
+    write: fn(&mut Cx, &mut String),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +62,7 @@ const fn section(
     name: &'static str,
     title: &'static str,
     shown: Shown,
-    write: fn(&Cx, &mut String),
+    write: fn(&mut Cx, &mut String),
 ) -> Section {
     Section { name, title, shown, write }
 }
@@ -107,7 +110,7 @@ fn human(bytes: usize) -> String {
     }
 }
 
-fn server(cx: &Cx, text: &mut String) {
+fn server(cx: &mut Cx, text: &mut String) {
     let (state, config) = (cx.state, &cx.state.config);
     let uptime = state.started.elapsed().as_secs();
     let executable = std::env::current_exe().unwrap_or_default();
@@ -143,45 +146,56 @@ fn server(cx: &Cx, text: &mut String) {
     line(text, "listener0", format!("name=tcp,bind={},port={}", config.text(id::BIND), config.int(id::PORT)));
 }
 
-fn clients(cx: &Cx, text: &mut String) {
-    line(text, "connected_clients", cx.state.clients.len());
+fn clients(cx: &mut Cx, text: &mut String) {
+    let state = cx.state;
+    let all = state.clients.all();
+    let count = |is: &dyn Fn(&ClientShared) -> bool| all.iter().filter(|client| is(client)).count();
+    let largest = |figure: fn(&ClientShared) -> &AtomicUsize| {
+        all.iter().map(|client| figure(client).load(Ordering::Relaxed)).max().unwrap_or(0)
+    };
+    let (mut awaited, mut watched) = (0, 0);
+    cx.keys.each_partition(|_, partition| {
+        awaited += partition.awaited_len();
+        watched += partition.watched_len();
+    });
+    line(text, "connected_clients", all.len());
     line(text, "cluster_connections", 0);
-    line(text, "maxclients", cx.state.config.int(id::MAXCLIENTS));
-    line(text, "client_recent_max_input_buffer", 0);
-    line(text, "client_recent_max_output_buffer", 0);
-    line(text, "blocked_clients", cx.state.clients.blocked.load(Ordering::Relaxed));
-    line(text, "tracking_clients", 0);
-    line(text, "pubsub_clients", 0);
-    line(text, "watching_clients", 0);
+    line(text, "maxclients", state.config.int(id::MAXCLIENTS));
+    line(text, "client_recent_max_input_buffer", largest(|client| &client.figures.input));
+    line(text, "client_recent_max_output_buffer", largest(|client| &client.figures.output));
+    line(text, "blocked_clients", state.clients.blocked.load(Ordering::Relaxed));
+    line(text, "tracking_clients", state.tracking.clients());
+    line(text, "pubsub_clients", count(&|client| kind_of(client) == ClientKind::PubSub));
+    line(text, "watching_clients", count(&|client| client.figures.watched.load(Ordering::Relaxed) > 0));
     line(text, "clients_in_timeout_table", 0);
-    line(text, "total_watched_keys", 0);
-    line(text, "total_blocking_keys", 0);
+    line(text, "total_watched_keys", watched);
+    line(text, "total_blocking_keys", awaited);
     line(text, "total_blocking_keys_on_nokey", 0);
     let now_ms = crate::state::unix_ms();
-    let paused = cx.state.pause.at(now_ms);
+    let paused = state.pause.at(now_ms);
     let actions = paused.map(|(mode, _)| if mode == Paused::All { "all" } else { "write" });
     line(text, "paused_reason", if paused.is_some() { "client_pause" } else { "none" });
     line(text, "paused_actions", actions.unwrap_or("none"));
     line(text, "paused_timeout_milliseconds", paused.map_or(0, |(_, until_ms)| until_ms - now_ms));
 }
 
-fn memory(cx: &Cx, text: &mut String) {
-    crate::memory::report();
-    let (config, used, resident) = (&cx.state.config, crate::memory::used(), process::resident());
-    let machine = process::machine_memory();
-    let ratio = |a: usize, b: usize| format!("{:.2}", a as f64 / b.max(1) as f64);
-    bytes(text, "used_memory", used);
-    bytes(text, "used_memory_rss", resident);
-    bytes(text, "used_memory_peak", used);
-    line(text, "used_memory_peak_perc", "100.00%");
-    line(text, "used_memory_overhead", 0);
-    line(text, "used_memory_startup", 0);
-    line(text, "used_memory_dataset", used);
-    line(text, "used_memory_dataset_perc", "100.00%");
-    line(text, "allocator_allocated", used);
-    line(text, "allocator_active", used);
-    line(text, "allocator_resident", resident);
-    bytes(text, "total_system_memory", machine);
+fn memory(cx: &mut Cx, text: &mut String) {
+    let usage = Usage::of(cx);
+    let (config, lazyfree) = (&cx.state.config, &cx.state.lazyfree);
+    let lost = usage.resident as i64 - usage.used as i64;
+    bytes(text, "used_memory", usage.used);
+    bytes(text, "used_memory_rss", usage.resident);
+    bytes(text, "used_memory_peak", usage.peak);
+    let peak = 100.0 * usage.used as f64 / usage.peak.max(1) as f64;
+    line(text, "used_memory_peak_perc", format_args!("{peak:.2}%"));
+    line(text, "used_memory_overhead", usage.overhead());
+    line(text, "used_memory_startup", usage.startup);
+    line(text, "used_memory_dataset", usage.dataset());
+    line(text, "used_memory_dataset_perc", format_args!("{:.2}%", usage.dataset_percent()));
+    line(text, "allocator_allocated", usage.used);
+    line(text, "allocator_active", usage.used);
+    line(text, "allocator_resident", usage.resident);
+    bytes(text, "total_system_memory", process::machine_memory());
     bytes(text, "used_memory_lua", 0);
     line(text, "used_memory_vm_eval", 0);
     line(text, "used_memory_scripts_eval", 0);
@@ -196,36 +210,36 @@ fn memory(cx: &Cx, text: &mut String) {
     line(text, "maxmemory_policy", config.choice(id::MAXMEMORY_POLICY));
     line(text, "allocator_frag_ratio", "1.00");
     line(text, "allocator_frag_bytes", 0);
-    line(text, "allocator_rss_ratio", ratio(resident, used));
-    line(text, "allocator_rss_bytes", resident as i64 - used as i64);
+    line(text, "allocator_rss_ratio", format_args!("{:.2}", usage.fragmentation()));
+    line(text, "allocator_rss_bytes", lost);
     line(text, "rss_overhead_ratio", "1.00");
     line(text, "rss_overhead_bytes", 0);
-    line(text, "mem_fragmentation_ratio", ratio(resident, used));
-    line(text, "mem_fragmentation_bytes", resident as i64 - used as i64);
+    line(text, "mem_fragmentation_ratio", format_args!("{:.2}", usage.fragmentation()));
+    line(text, "mem_fragmentation_bytes", lost);
     line(text, "mem_not_counted_for_evict", 0);
     line(text, "mem_replication_backlog", 0);
     line(text, "mem_total_replication_buffers", 0);
     line(text, "mem_clients_slaves", 0);
-    line(text, "mem_clients_normal", 0);
+    line(text, "mem_clients_normal", usage.clients);
     line(text, "mem_cluster_links", 0);
     line(text, "mem_aof_buffer", 0);
     line(text, "mem_allocator", "mimalloc");
     line(text, "mem_overhead_db_hashtable_rehashing", 0);
     line(text, "active_defrag_running", 0);
-    line(text, "lazyfree_pending_objects", cx.state.lazyfree.pending());
-    line(text, "lazyfreed_objects", cx.state.lazyfree.freed());
+    line(text, "lazyfree_pending_objects", lazyfree.pending());
+    line(text, "lazyfreed_objects", lazyfree.freed());
 }
 
-fn persistence(_: &Cx, text: &mut String) {
+fn persistence(cx: &mut Cx, text: &mut String) {
     for name in ["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"] {
         line(text, name, 0);
     }
     line(text, "current_fork_perc", "0.00");
     line(text, "current_save_keys_processed", 0);
     line(text, "current_save_keys_total", 0);
-    line(text, "rdb_changes_since_last_save", 0);
+    line(text, "rdb_changes_since_last_save", cx.state.changes_since_save());
     line(text, "rdb_bgsave_in_progress", 0);
-    line(text, "rdb_last_save_time", 0);
+    line(text, "rdb_last_save_time", cx.state.last_save());
     line(text, "rdb_last_bgsave_status", "ok");
     line(text, "rdb_last_bgsave_time_sec", -1);
     line(text, "rdb_current_bgsave_time_sec", -1);
@@ -247,17 +261,19 @@ fn persistence(_: &Cx, text: &mut String) {
     line(text, "module_fork_last_cow_size", 0);
 }
 
-fn stats(cx: &Cx, text: &mut String) {
-    let stats = &cx.state.stats;
+fn stats(cx: &mut Cx, text: &mut String) {
+    let (stats, pubsub) = (&cx.state.stats, &cx.state.pubsub);
+    let now = cx.state.rates.per_second();
+    let kib = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
     line(text, "total_connections_received", stats.sum(|worker| &worker.connections));
     line(text, "total_commands_processed", stats.commands_processed());
-    line(text, "instantaneous_ops_per_sec", 0);
+    line(text, "instantaneous_ops_per_sec", now.commands);
     line(text, "total_net_input_bytes", stats.sum(|worker| &worker.input_bytes));
     line(text, "total_net_output_bytes", stats.sum(|worker| &worker.output_bytes));
     line(text, "total_net_repl_input_bytes", 0);
     line(text, "total_net_repl_output_bytes", 0);
-    line(text, "instantaneous_input_kbps", "0.00");
-    line(text, "instantaneous_output_kbps", "0.00");
+    line(text, "instantaneous_input_kbps", kib(now.input));
+    line(text, "instantaneous_output_kbps", kib(now.output));
     line(text, "instantaneous_input_repl_kbps", "0.00");
     line(text, "instantaneous_output_repl_kbps", "0.00");
     line(text, "rejected_connections", stats.sum(|worker| &worker.rejected_connections));
@@ -276,9 +292,9 @@ fn stats(cx: &Cx, text: &mut String) {
     line(text, "current_eviction_exceeded_time", 0);
     line(text, "keyspace_hits", stats.sum(|worker| &worker.hits));
     line(text, "keyspace_misses", stats.sum(|worker| &worker.misses));
-    line(text, "pubsub_channels", 0);
-    line(text, "pubsub_patterns", 0);
-    line(text, "pubsubshard_channels", 0);
+    line(text, "pubsub_channels", pubsub.len(Kind::Channel));
+    line(text, "pubsub_patterns", pubsub.len(Kind::Pattern));
+    line(text, "pubsubshard_channels", pubsub.len(Kind::Shard));
     line(text, "latest_fork_usec", 0);
     line(text, "total_forks", 0);
     line(text, "migrate_cached_sockets", 0);
@@ -289,9 +305,9 @@ fn stats(cx: &Cx, text: &mut String) {
     line(text, "active_defrag_key_misses", 0);
     line(text, "total_active_defrag_time", 0);
     line(text, "current_active_defrag_time", 0);
-    line(text, "tracking_total_keys", 0);
-    line(text, "tracking_total_items", 0);
-    line(text, "tracking_total_prefixes", 0);
+    line(text, "tracking_total_keys", cx.state.tracking.keys());
+    line(text, "tracking_total_items", cx.state.tracking.keys());
+    line(text, "tracking_total_prefixes", cx.state.tracking.prefixes());
     line(text, "unexpected_error_replies", 0);
     line(text, "total_error_replies", stats.sum(|worker| &worker.errors));
     line(text, "dump_payload_sanitizations", 0);
@@ -305,7 +321,7 @@ fn stats(cx: &Cx, text: &mut String) {
     line(text, "reply_buffer_expands", 0);
 }
 
-fn replication(cx: &Cx, text: &mut String) {
+fn replication(cx: &mut Cx, text: &mut String) {
     line(text, "role", "master");
     line(text, "connected_slaves", 0);
     line(text, "master_failover_state", "no-failover");
@@ -319,7 +335,7 @@ fn replication(cx: &Cx, text: &mut String) {
     line(text, "repl_backlog_histlen", 0);
 }
 
-fn cpu(_: &Cx, text: &mut String) {
+fn cpu(_: &mut Cx, text: &mut String) {
     let of = [
         (CpuOf::Process, "used_cpu_sys", "used_cpu_user"),
         (CpuOf::Children, "used_cpu_sys_children", "used_cpu_user_children"),
@@ -332,7 +348,7 @@ fn cpu(_: &Cx, text: &mut String) {
     }
 }
 
-fn commandstats(cx: &Cx, text: &mut String) {
+fn commandstats(cx: &mut Cx, text: &mut String) {
     for row in table::all() {
         let stats = &cx.state.stats;
         let sum = |of: fn(&crate::state::stats::CommandStats) -> &crate::state::stats::Counter| {
@@ -354,13 +370,13 @@ fn commandstats(cx: &Cx, text: &mut String) {
     }
 }
 
-fn errorstats(cx: &Cx, text: &mut String) {
+fn errorstats(cx: &mut Cx, text: &mut String) {
     for (code, count) in cx.state.errors.all() {
         let _ = write!(text, "errorstat_{code}:count={count}\r\n");
     }
 }
 
-fn latencystats(cx: &Cx, text: &mut String) {
+fn latencystats(cx: &mut Cx, text: &mut String) {
     let percentiles = cx.state.config.text(id::LATENCY_TRACKING_INFO_PERCENTILES);
     let percentiles: Vec<&str> = percentiles.split_ascii_whitespace().collect();
     for row in table::all() {
@@ -378,30 +394,54 @@ fn latencystats(cx: &Cx, text: &mut String) {
     }
 }
 
-fn cluster(_: &Cx, text: &mut String) {
+fn cluster(_: &mut Cx, text: &mut String) {
     line(text, "cluster_enabled", 0);
 }
 
-fn keyspace(cx: &Cx, text: &mut String) {
-    for (db, [keys, volatile, fielded]) in sizes(cx.state).into_iter().enumerate() {
-        if keys > 0 {
+fn keyspace(cx: &mut Cx, text: &mut String) {
+    for (db, figures) in databases(cx).into_iter().enumerate() {
+        if figures.keys > 0 {
             let _ = write!(
                 text,
-                "db{db}:keys={keys},expires={volatile},avg_ttl=0,keys_with_volatile_items={fielded}\r\n"
+                "db{db}:keys={},expires={},avg_ttl={},keys_with_volatile_items={}\r\n",
+                figures.keys,
+                figures.volatile,
+                figures.left_ms.checked_div(figures.samples).unwrap_or(0),
+                figures.fielded
             );
         }
     }
 }
 
-/// Keys, those of them that expire, and hashes of which fields expire, of each database.
-fn sizes(state: &State) -> Vec<[usize; 3]> {
-    let mut sizes = vec![[0; 3]; state.keyspace.databases()];
-    state.keyspace.each(|_, partition| {
-        for (size, db) in sizes.iter_mut().zip(&partition.dbs) {
-            size[0] += db.len();
-            size[1] += db.volatile_len();
-            size[2] += db.fielded_len();
+/// What is told of a database.
+#[derive(Clone, Copy, Default)]
+struct DbFigures {
+    keys: usize,
+    /// Keys that expire.
+    volatile: usize,
+    /// Hashes of which fields expire.
+    fielded: usize,
+    /// Keys asked for their time to live, one of each partition.
+    samples: u64,
+    /// What they have left, together.
+    left_ms: u64,
+}
+
+fn databases(cx: &mut Cx) -> Vec<DbFigures> {
+    let now_ms = cx.keys.now_ms;
+    let mut rng = fastrand::Rng::new();
+    let mut all = vec![DbFigures::default(); cx.state.keyspace.databases()];
+    cx.keys.each_partition(|_, partition| {
+        for (figures, db) in all.iter_mut().zip(&partition.dbs) {
+            figures.keys += db.len();
+            figures.volatile += db.volatile_len();
+            figures.fielded += db.fielded_len();
+            let sample = if db.volatile_len() > 0 { db.random_volatile(&mut rng) } else { None };
+            if let Some(at) = sample.and_then(|entry| entry.expires_at()) {
+                figures.samples += 1;
+                figures.left_ms += u64::try_from(at - now_ms).unwrap_or(0);
+            }
         }
     });
-    sizes
+    all
 }

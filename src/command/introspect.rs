@@ -2,6 +2,7 @@
 
 use super::error::{self, CmdError};
 use super::spec::{Begin, Find, KeySpec};
+use super::syntax::{self, Argument, Shape};
 use super::table::{self, Row};
 use super::{Categories, Command, Cx, Flags, Group, category, command, flag, flags};
 use crate::text::glob::glob_match;
@@ -124,7 +125,7 @@ impl Command {
             "geo" => grouped(Group::Geo),
             "stream" => grouped(Group::Stream),
             "pubsub" => flags.has(flag::PUBSUB),
-            "admin" => flags.has(flag::ADMIN),
+            "admin" => flags.has(flag::ADMIN) || explicit(category::ADMIN),
             "fast" => flags.has(flag::FAST),
             "slow" => !flags.has(flag::FAST),
             "blocking" => flags.has(flag::BLOCKING),
@@ -205,7 +206,7 @@ fn list(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         return Err(error::SYNTAX);
     }
     let names: Vec<&str> = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
-        None => table::rows().iter().map(|row| row.command.name).collect(),
+        None => table::all().map(|row| row.command.name).collect(),
         Some(b"module") => Vec::new(),
         Some(b"aclcat") => {
             let wanted = String::from_utf8_lossy(&args[4]).to_ascii_lowercase();
@@ -246,7 +247,7 @@ fn getkeysandflags(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// The places of the keys in a request, and what is done to each.
 fn keys_of(args: Args) -> Result<Vec<(usize, &'static str)>, CmdError> {
     let row = table::find_any_count(args).ok_or(CmdError::new("ERR Invalid command specified"))?;
-    if row.command.keys.is_empty() {
+    if row.command.keys.iter().all(|spec| spec.usage == "NOT_KEY") {
         return Err(CmdError::new("ERR The command has no key arguments"));
     }
     if !row.command.takes(args.len()) {
@@ -329,7 +330,7 @@ fn describe(out: &mut Output, row: &Row) {
     command.tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));
     out.set(command.keys.len());
     command.keys.iter().for_each(|spec| describe_keys(out, spec));
-    out.set(row.subcommands.len());
+    out.array(row.subcommands.len());
     row.subcommands.iter().for_each(|row| describe(out, row));
 }
 
@@ -434,11 +435,72 @@ fn document(out: &mut Output, row: &Row) {
     out.bulk(command.since.as_bytes());
     out.bulk(b"group");
     out.bulk(command.group.name().as_bytes());
+    let arguments = syntax::parse(command.syntax).unwrap_or_default();
+    if !arguments.is_empty() {
+        len += 1;
+        out.bulk(b"arguments");
+        write_arguments(out, &arguments, &mut KeyCount { next: 0, specs: command.keys.len() });
+    }
     if !row.subcommands.is_empty() {
         len += 1;
         out.bulk(b"subcommands");
         out.map(row.subcommands.len());
         row.subcommands.iter().for_each(|row| document(out, row));
+    }
+    out.set_deferred(map, len);
+}
+
+/// Numbers the keys of a command by their specifications.
+struct KeyCount {
+    next: usize,
+    specs: usize,
+}
+
+fn write_arguments(out: &mut Output, arguments: &[Argument], keys: &mut KeyCount) {
+    out.array(arguments.len());
+    for argument in arguments {
+        write_argument(out, argument, keys);
+    }
+}
+
+fn write_argument(out: &mut Output, argument: &Argument, keys: &mut KeyCount) {
+    let kind = argument.kind();
+    let map = out.deferred_map();
+    let mut len = 2;
+    let text = |out: &mut Output, name: &str, value: &str| {
+        out.bulk(name.as_bytes());
+        out.bulk(value.as_bytes());
+        1
+    };
+    text(out, "name", &argument.name);
+    text(out, "type", kind);
+    if argument.shape == Shape::Operand {
+        len += text(out, "display_text", &argument.name);
+    }
+    if kind == "key" && keys.specs > 0 {
+        len += 1;
+        pair(out, "key_spec_index", keys.next.min(keys.specs - 1) as i64);
+        keys.next += 1;
+    }
+    if let Some(token) = &argument.token {
+        len += text(out, "token", token);
+    }
+    let flags = [
+        (argument.optional, "optional"),
+        (argument.multiple, "multiple"),
+        (argument.multiple_token, "multiple_token"),
+    ];
+    let flags: Vec<&str> = flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+    if !flags.is_empty() {
+        len += 1;
+        out.bulk(b"flags");
+        out.set(flags.len());
+        flags.iter().for_each(|flag| out.simple(flag));
+    }
+    if let Shape::OneOf(children) | Shape::Block(children) = &argument.shape {
+        len += 1;
+        out.bulk(b"arguments");
+        write_arguments(out, children, keys);
     }
     out.set_deferred(map, len);
 }

@@ -182,6 +182,7 @@ impl<'a> Keys<'a> {
     /// Leaves the partitions; returns the keys whose waiters are to be served.
     #[must_use]
     pub fn leave(self) -> Vec<(usize, Box<[u8]>)> {
+        self.stats.changes.add(self.dirty);
         self.ready
     }
 

@@ -8,6 +8,7 @@
 pub mod blocking;
 pub mod call;
 pub mod client;
+pub mod client_filter;
 pub mod clock;
 pub mod error;
 pub mod keys;
@@ -16,11 +17,13 @@ pub mod record;
 pub mod reply;
 pub mod scan;
 pub mod spec;
+pub mod syntax;
 pub mod table;
 
 pub mod bitfield;
 pub mod bitmap;
 pub mod client_admin;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod counter;
@@ -40,8 +43,11 @@ pub mod lcs;
 pub mod list;
 pub mod list_blocking;
 pub mod memcache;
+pub mod memory;
 pub mod object;
+pub mod persistence;
 pub mod pubsub;
+pub mod replication;
 pub mod server;
 pub mod set;
 pub mod set_algebra;
@@ -291,6 +297,8 @@ pub mod category {
     pub const SORTED_SET: Categories = Categories(1 << 4);
     /// Works on lists, though it is of another group.
     pub const LIST: Categories = Categories(1 << 5);
+    /// For administrators, though it harms nothing.
+    pub const ADMIN: Categories = Categories(1 << 6);
 }
 
 /// The groups of COMMAND DOCS.

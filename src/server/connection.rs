@@ -333,7 +333,7 @@ impl Connection {
             std::thread::yield_now();
         }
         self.let_go();
-        self.worker.state.monitors.remove(self.client.shared.id);
+        self.worker.state.monitors.remove(&self.client.shared);
         crate::command::transaction::leave(&self.worker.state, &mut self.client);
         crate::command::tracking::stop(&self.worker.state, &mut self.client);
         crate::command::pubsub::leave_all(&self.worker.state, &mut self.client);

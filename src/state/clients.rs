@@ -9,7 +9,7 @@ use crossbeam::queue::SegQueue;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Something for a connection to act on between commands.
 pub enum Mail {
@@ -22,7 +22,7 @@ pub enum Mail {
         /// With the error.
         error: bool,
     },
-    /// Send what is due and close.
+    /// Close at once, whatever is due.
     Close,
 }
 
@@ -45,6 +45,55 @@ impl Default for Labels {
     }
 }
 
+/// Names for what a connection may be, besides what follows from its counts.
+pub mod client_flag {
+    /// Its buffers may grow beyond `maxmemory-clients`.
+    pub const NO_EVICT: u32 = 1;
+    /// Its reads leave the access clock alone.
+    pub const NO_TOUCH: u32 = 1 << 1;
+    /// It reads from replicas (READONLY).
+    pub const READONLY: u32 = 1 << 2;
+    /// It came by a Unix socket.
+    pub const UNIX: u32 = 1 << 3;
+    /// It is closed once its replies are sent.
+    pub const CLOSING: u32 = 1 << 4;
+    /// It understands redirections (CLIENT CAPA redirect).
+    pub const REDIRECT: u32 = 1 << 5;
+    /// It carries data from another server (CLIENT IMPORT-SOURCE).
+    pub const IMPORT_SOURCE: u32 = 1 << 6;
+    /// CLIENT PAUSE holds its request.
+    pub const HELD: u32 = 1 << 7;
+    /// It monitors.
+    pub const MONITOR: u32 = 1 << 8;
+}
+
+/// Figures of a connection, told by its worker in passing. Sizes in bytes.
+#[derive(Default)]
+pub struct Figures {
+    /// Commands queued by MULTI, plus 1; 0 outside a transaction.
+    pub queued: AtomicUsize,
+    /// Memory of those.
+    pub queued_bytes: AtomicUsize,
+    /// Keys watched.
+    pub watched: AtomicUsize,
+    /// Input not yet run.
+    pub input: AtomicUsize,
+    /// Spare room for input.
+    pub input_spare: AtomicUsize,
+    /// Replies the socket has not taken.
+    pub output: AtomicUsize,
+    /// Memory of all the above.
+    pub memory: AtomicUsize,
+    /// Bytes read.
+    pub net_in: AtomicU64,
+    /// Bytes written.
+    pub net_out: AtomicU64,
+    /// Commands run.
+    pub commands: AtomicU64,
+    /// The socket's number.
+    pub fd: AtomicUsize,
+}
+
 /// What can be known of a connection from outside.
 pub struct ClientShared {
     /// Unique in this node's life, growing.
@@ -65,6 +114,10 @@ pub struct ClientShared {
     pub command: AtomicUsize,
     /// Whether pushes go out as RESP3.
     pub resp3: AtomicBool,
+    /// Of `client_flag`.
+    pub flags: AtomicU32,
+    /// Its figures.
+    pub figures: Figures,
     /// How many channels, patterns and shard channels it listens to.
     pub subscriptions: [AtomicUsize; 3],
     /// The request that waits for a key, if one does.
@@ -86,6 +139,20 @@ impl ClientShared {
         if !self.mail.swap(true, Ordering::AcqRel) {
             self.waker.wake();
         }
+    }
+
+    /// Raises or lowers flags of `client_flag`.
+    pub fn set_flag(&self, flag: u32, on: bool) {
+        if on {
+            self.flags.fetch_or(flag, Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!flag, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a flag of `client_flag` is raised.
+    pub fn has_flag(&self, flag: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
     }
 
     /// Bytes waiting in the inbox.
@@ -151,6 +218,8 @@ impl Clients {
             db: AtomicUsize::new(0),
             command: AtomicUsize::new(usize::MAX),
             resp3: AtomicBool::new(false),
+            flags: AtomicU32::new(0),
+            figures: Figures::default(),
             subscriptions: Default::default(),
             waiter: Mutex::default(),
             inbox: SegQueue::new(),
@@ -161,6 +230,12 @@ impl Clients {
         });
         self.by_id.lock().insert(client.id, Arc::clone(&client));
         client
+    }
+
+    /// Closes a connection and forgets it at once.
+    pub fn kill(&self, client: &ClientShared) {
+        self.remove(client.id);
+        client.send(Mail::Close);
     }
 
     /// Forgets a connection.

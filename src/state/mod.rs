@@ -17,6 +17,7 @@ pub mod monitors;
 pub mod partition;
 pub mod pause;
 pub mod pubsub;
+pub mod rates;
 pub mod stats;
 pub mod tracking;
 pub mod version;
@@ -24,7 +25,7 @@ pub mod waiting;
 
 use crate::config::{Config, id, notify};
 use atomic_waker::AtomicWaker;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// One node's state.
@@ -39,6 +40,8 @@ pub struct State {
     pub lazyfree: lazyfree::Lazyfree,
     /// Whether the housekeeping removes expired keys (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: AtomicBool,
+    /// Whether no housekeeping is to be done (DEBUG PAUSE-CRON).
+    pub housekeeping_paused: AtomicBool,
     /// Who caches what.
     pub tracking: tracking::Tracking,
     /// Who listens to what.
@@ -51,6 +54,8 @@ pub struct State {
     pub memcache: memcache::Memcache,
     /// Counters.
     pub stats: stats::Stats,
+    /// How fast some of them grow.
+    pub rates: rates::Rates,
     /// Error replies by code.
     pub errors: errors::Errors,
     /// Commands that took long.
@@ -71,6 +76,12 @@ pub struct State {
     pub started: Instant,
     /// When the node started, as Unix time in seconds.
     pub started_unix: u64,
+    /// The most memory ever used, in bytes, as far as it was seen.
+    pub peak_memory: AtomicUsize,
+    /// Memory used when it started, in bytes.
+    pub startup_memory: usize,
+    saved_unix: AtomicI64,
+    changes_at_save: AtomicU64,
     stopping: AtomicBool,
     stop_wakers: Box<[AtomicWaker]>,
 }
@@ -84,12 +95,14 @@ impl State {
             eviction: evict::Eviction::default(),
             lazyfree: lazyfree::Lazyfree::default(),
             active_expire: AtomicBool::new(true),
+            housekeeping_paused: AtomicBool::new(false),
             tracking: tracking::Tracking::default(),
             pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
             versions: version::Versions::new(unix_ms() as u64 / 1000),
             memcache: memcache::Memcache::default(),
             stats: stats::Stats::new(workers, commands),
+            rates: rates::Rates::default(),
             errors: errors::Errors::default(),
             slow_commands: command_log::CommandLog::default(),
             large_requests: command_log::CommandLog::default(),
@@ -100,6 +113,10 @@ impl State {
             run_id: (0..40).map(|_| char::from_digit(fastrand::u32(0..16), 16).unwrap_or('0')).collect(),
             started: Instant::now(),
             started_unix: unix_ms() as u64 / 1000,
+            peak_memory: AtomicUsize::new(0),
+            startup_memory: crate::memory::used(),
+            saved_unix: AtomicI64::new(unix_ms() / 1000),
+            changes_at_save: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             stop_wakers: (0..=workers).map(|_| AtomicWaker::new()).collect(),
             config,
@@ -125,6 +142,31 @@ impl State {
                 self.tracking.shrink(most, |number, visit| visit(&mut self.keyspace.enter(number)));
             }
         }
+    }
+
+    /// Notes that the data was "saved" now.
+    pub fn note_save(&self) {
+        self.saved_unix.store(unix_ms() / 1000, Ordering::Relaxed);
+        self.changes_at_save.store(self.stats.sum(|worker| &worker.changes), Ordering::Relaxed);
+    }
+
+    /// When it last was, as Unix time in seconds; at first, when the node started.
+    pub fn last_save(&self) -> i64 {
+        self.saved_unix.load(Ordering::Relaxed)
+    }
+
+    /// Changes to keys since.
+    pub fn changes_since_save(&self) -> u64 {
+        let changes = self.stats.sum(|worker| &worker.changes);
+        changes.saturating_sub(self.changes_at_save.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of memory used now; keeps the peak.
+    pub fn used_memory(&self) -> usize {
+        crate::memory::report();
+        let used = crate::memory::used();
+        self.peak_memory.fetch_max(used, Ordering::Relaxed);
+        used
     }
 
     /// Counts an error reply, by its code.

@@ -1,6 +1,6 @@
 //! The connections that see all requests (MONITOR).
 
-use super::clients::{ClientShared, Mail};
+use super::clients::{ClientShared, Mail, client_flag};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,15 +24,17 @@ impl Monitors {
         let mut list = self.list.write();
         if !list.iter().any(|other| other.id == client.id) {
             list.push(Arc::clone(client));
+            client.set_flag(client_flag::MONITOR, true);
         }
         self.count.store(list.len(), Ordering::Relaxed);
     }
 
     /// Removes a connection, if it is there.
-    pub fn remove(&self, id: u64) {
-        if self.any() {
+    pub fn remove(&self, client: &ClientShared) {
+        if client.has_flag(client_flag::MONITOR) {
+            client.set_flag(client_flag::MONITOR, false);
             let mut list = self.list.write();
-            list.retain(|client| client.id != id);
+            list.retain(|other| other.id != client.id);
             self.count.store(list.len(), Ordering::Relaxed);
         }
     }

@@ -76,6 +76,8 @@ pub struct WorkerStats {
     pub errors: Counter,
     /// What memcached requests did.
     pub memcache: Counts,
+    /// Changes to keys, ever: unlike the others it is not reset.
+    pub changes: Counter,
 }
 
 /// All workers' counters.
@@ -100,6 +102,7 @@ impl Stats {
                 evicted: Counter::default(),
                 errors: Counter::default(),
                 memcache: Counts::default(),
+                changes: Counter::default(),
             })
         };
         Stats { workers: (0..=workers).map(worker).collect() }

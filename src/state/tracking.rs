@@ -149,6 +149,14 @@ impl Tracking {
         self.all.read().iter().map(|tracker| tracker.prefixes.len()).sum()
     }
 
+    /// The tracking of the connection `id`.
+    pub fn of(&self, id: u64) -> Option<Arc<Tracker>> {
+        if !self.is_active() {
+            return None;
+        }
+        self.all.read().iter().find(|tracker| tracker.owner.id == id).cloned()
+    }
+
     /// Begins tracking.
     pub fn start(&self, tracker: &Arc<Tracker>) {
         self.all.write().push(Arc::clone(tracker));

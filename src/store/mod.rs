@@ -1,6 +1,7 @@
 //! One partition's data: plain structures, no lock, no clock, no I/O.
 
 pub mod db;
+pub mod digest;
 pub mod entry;
 pub mod expire;
 pub mod hash;

@@ -1,7 +1,9 @@
 //! Housekeeping of a worker's partitions, a little at a time.
 
 use super::Worker;
+use crate::state::State;
 use crate::state::partition::PARTITIONS;
+use crate::state::rates::Counts;
 use crate::state::{expiry, memcache, unix_ms};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -20,7 +22,11 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
         if state.memcache.flush_is_due(unix_ms()) {
             memcache::flush(state, 0);
         }
+        if worker.index == 0 {
+            take_figures(state);
+        }
         let paused = state.pause.at(unix_ms()).is_some();
+        let paused = paused || state.housekeeping_paused.load(Ordering::Relaxed);
         if paused || !state.active_expire.load(Ordering::Relaxed) {
             continue;
         }
@@ -32,6 +38,18 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
 }
 
 /// Removes what is due in one partition, leaving it now and then so that nobody waits long.
+/// Samples what INFO tells the growth or the peak of.
+fn take_figures(state: &State) {
+    let stats = &state.stats;
+    let counts = Counts {
+        commands: stats.commands_processed(),
+        input: stats.sum(|worker| &worker.input_bytes),
+        output: stats.sum(|worker| &worker.output_bytes),
+    };
+    state.rates.sample(unix_ms(), counts);
+    state.used_memory();
+}
+
 async fn expire(worker: &Worker, partition: u8) {
     while expire_some(worker, partition) {
         tokio::task::yield_now().await;
