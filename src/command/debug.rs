@@ -268,7 +268,7 @@ fn populate(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             let h = hash(&key);
             if partition.dbs[db].find(h, &key).is_none() {
                 let (payload, extras) = (Payload::string(&value), Extras::default());
-                partition.dbs[db].put(h, &key, payload, extras, clock, now_ms);
+                partition.dbs[db].put(h, &key, payload, extras, |_| clock, now_ms);
             }
         });
     }
