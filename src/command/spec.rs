@@ -146,6 +146,10 @@ pub const STORE_COUNTED: &[KeySpec] = &[at(1, 0, 1, "OW UPDATE"), counted(2, "RO
 pub const SUB_READ: &[KeySpec] = &[at(2, 0, 1, "RO ACCESS")];
 /// A key of a subcommand, of which something is told.
 pub const SUB_READ_META: &[KeySpec] = &[at(2, 0, 1, "RO")];
+/// A key of a subcommand, to be added to.
+pub const SUB_INSERT: &[KeySpec] = &[at(2, 0, 1, "RW INSERT")];
+/// A key of a subcommand, parts of which go.
+pub const SUB_DELETE: &[KeySpec] = &[at(2, 0, 1, "RW DELETE")];
 /// A key of a subcommand, to be changed.
 pub const SUB_UPDATE: &[KeySpec] = &[at(2, 0, 1, "RW UPDATE")];
 

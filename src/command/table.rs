@@ -43,6 +43,9 @@ const FAMILIES: &[&[Command]] = &[
     super::sorted_set_combine::COMMANDS,
     super::sorted_set_pop::COMMANDS,
     super::sorted_set_range::COMMANDS,
+    super::stream::COMMANDS,
+    super::stream_group::COMMANDS,
+    super::stream_info::COMMANDS,
     super::string::COMMANDS,
     super::transaction::COMMANDS,
 ];

@@ -5,6 +5,7 @@
 use super::entry::{Entry, ValueRef};
 use super::table::Keyed;
 use super::types::pack::Element;
+use super::types::stream::StreamId;
 use super::value::Object;
 use sha1::{Digest as _, Sha1};
 
@@ -50,6 +51,7 @@ impl Digest {
             ValueRef::Object(Object::Set(_)) => 2,
             ValueRef::Object(Object::ZSet(_)) => 3,
             ValueRef::Object(Object::Hash(_)) => 4,
+            ValueRef::Object(Object::Stream(_)) => 6,
         };
         self.mix(&kind.to_be_bytes());
         match value {
@@ -76,6 +78,15 @@ impl Digest {
                     pair.mix_element(field);
                     pair.mix_element(value);
                     self.join(pair);
+                }
+            }
+            ValueRef::Object(Object::Stream(stream)) => {
+                for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+                    self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    for (field, value) in entry.pairs {
+                        self.mix_element(field);
+                        self.mix_element(value);
+                    }
                 }
             }
         }

@@ -14,6 +14,7 @@
 mod legacy;
 mod lzf;
 mod read;
+mod streams;
 mod write;
 
 use std::borrow::Cow;
@@ -64,8 +65,11 @@ mod kind {
     pub const LIST_OF_ZIPLISTS: u8 = 14;
     pub const HASH_PACK: u8 = 16;
     pub const ZSET_PACK: u8 = 17;
+    pub const STREAM: u8 = 15;
     pub const LIST_OF_PACKS: u8 = 18;
+    pub const STREAM_2: u8 = 19;
     pub const SET_PACK: u8 = 20;
+    pub const STREAM_3: u8 = 21;
     /// Valkey's hash with expiring fields. Redis uses the number for something else.
     pub const HASH_EXPIRING: u8 = 22;
     /// Redis's hash with expiring fields, large and small. No type of Valkey's.
@@ -133,6 +137,7 @@ pub fn append_value(value: ValueRef<'_>, compress: bool, out: &mut Vec<u8>) {
         ValueRef::Object(Object::Hash(hash)) => write_hash(hash, writer),
         ValueRef::Object(Object::Set(set)) => write_set(set, writer),
         ValueRef::Object(Object::ZSet(zset)) => write_zset(zset, writer),
+        ValueRef::Object(Object::Stream(stream)) => streams::write(stream, writer),
     }
 }
 
@@ -225,6 +230,9 @@ fn read_value(reader: &mut Reader<'_>, version: u16, limits: &Limits) -> Option<
         }
         kind::HASH | kind::HASH_ZIPMAP | kind::HASH_ZIPLIST | kind::HASH_PACK => {
             Object::Hash(read_hash(kind, reader, limits)?)
+        }
+        kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => {
+            Object::Stream(Box::new(streams::read(kind, reader)?))
         }
         kind::HASH_EXPIRING if from_valkey => Object::Hash(read_expiring_hash(reader, limits)?),
         kind::HASH_EXPIRING_REDIS if !from_valkey => Object::Hash(read_expiring_hash_redis(reader, limits)?),

@@ -3,6 +3,7 @@
 use super::types::hash::Hash;
 use super::types::list::List;
 use super::types::set::Set;
+use super::types::stream::Stream;
 use super::types::zset::ZSet;
 
 /// A value that is not a string.
@@ -14,6 +15,8 @@ pub enum Object {
     Hash(Hash),
     /// A set.
     Set(Set),
+    /// A stream.
+    Stream(Box<Stream>),
     /// A sorted set.
     ZSet(ZSet),
 }
@@ -28,6 +31,7 @@ impl Object {
             Object::List(_) => "list",
             Object::Hash(_) => "hash",
             Object::Set(_) => "set",
+            Object::Stream(_) => "stream",
             Object::ZSet(_) => "zset",
         }
     }
@@ -38,6 +42,7 @@ impl Object {
             Object::List(list) => list.encoding(),
             Object::Hash(hash) => hash.encoding(),
             Object::Set(set) => set.encoding(),
+            Object::Stream(_) => "stream",
             Object::ZSet(zset) => zset.encoding(),
         }
     }
@@ -48,11 +53,12 @@ impl Object {
             Object::List(list) => list.len(),
             Object::Hash(hash) => hash.len(),
             Object::Set(set) => set.len(),
+            Object::Stream(stream) => stream.len() as usize,
             Object::ZSet(zset) => zset.len(),
         }
     }
 
-    /// Whether it holds nothing, which a key must not.
+    /// Whether it holds nothing, which only a stream may.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -72,6 +78,7 @@ impl Object {
                 Object::List(list) => list.allocated_bytes(),
                 Object::Hash(hash) => hash.allocated_bytes(),
                 Object::Set(set) => set.allocated_bytes(),
+                Object::Stream(stream) => size_of::<Stream>() + stream.allocated_bytes(),
                 Object::ZSet(zset) => zset.allocated_bytes(),
             }
     }
@@ -112,3 +119,23 @@ macro_rules! stored {
 }
 
 stored!(List Hash Set ZSet);
+
+impl Stored for Stream {
+    fn of(object: &Object) -> Option<&Self> {
+        match object {
+            Object::Stream(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn of_mut(object: &mut Object) -> Option<&mut Self> {
+        match object {
+            Object::Stream(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn into_object(self) -> Object {
+        Object::Stream(Box::new(self))
+    }
+}

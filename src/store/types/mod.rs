@@ -10,6 +10,7 @@ pub mod list;
 mod member;
 pub mod pack;
 pub mod set;
+pub mod stream;
 pub mod zset;
 
 /// How large collections may get in their small forms: the settings of all types together.
