@@ -84,7 +84,6 @@ impl Connection {
     /// Serves the connection until it ends.
     pub async fn serve(mut self) {
         let _ = self.turns().await;
-        self.end();
     }
 
     async fn turns(&mut self) -> io::Result<()> {
@@ -325,8 +324,11 @@ impl Connection {
         };
         tokio::time::timeout(std::time::Duration::from_secs(5), send).await.unwrap_or(Ok(()))
     }
+}
 
-    fn end(&mut self) {
+/// However it ends, by a panic in a command too, nobody may go on reckoning with it.
+impl Drop for Connection {
+    fn drop(&mut self) {
         while !blocking::cancel(&self.worker.state, &mut self.client) {
             // It is being served this very moment, which takes microseconds.
             mail::open(&self.worker.state, &mut self.client, &mut self.output);
