@@ -13,6 +13,7 @@ use crate::state::State;
 use crate::state::clients::Mail;
 use crate::state::partition::partition_of;
 use crate::state::waiting::Waiter;
+use crate::text::long_double::LongDouble;
 use shoal_protocol::resp::{Args, Output, OwnedArgs};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,7 +50,15 @@ impl Nothing {
 
 /// A timeout argument in seconds with fractions; 0 is for ever.
 pub fn timeout(arg: &[u8]) -> Result<Option<Duration>, CmdError> {
-    let seconds = parse::float(arg).map_err(|_| error::BAD_TIMEOUT)?;
+    let Ok(seconds) = parse::float(arg) else {
+        // Of numbers beyond a double Redis, which reads a long double, says that they are just that.
+        let beyond = LongDouble::parse(arg).is_some_and(LongDouble::is_finite);
+        return Err(match arg.first() {
+            Some(b'-') if beyond => error::NEGATIVE_TIMEOUT,
+            _ if beyond => error::TIMEOUT_OUT_OF_RANGE,
+            _ => error::BAD_TIMEOUT,
+        });
+    };
     if seconds < 0.0 {
         return Err(error::NEGATIVE_TIMEOUT);
     }

@@ -102,7 +102,7 @@ fn set_time(cx: &mut Cx, args: Args, time: Time) -> Result<(), CmdError> {
 
 /// On what it depends whether a time is set.
 #[derive(Clone, Copy, Default)]
-struct Condition {
+pub struct Condition {
     absent: bool,
     present: bool,
     greater: bool,
@@ -110,7 +110,8 @@ struct Condition {
 }
 
 impl Condition {
-    fn parse(options: Args) -> Result<Condition, CmdError> {
+    /// Reads `[NX | XX | GT | LT]`, all of the arguments.
+    pub fn parse(options: Args) -> Result<Condition, CmdError> {
         let mut condition = Condition::default();
         for word in options {
             let option = match () {
@@ -136,7 +137,7 @@ impl Condition {
     }
 
     /// Whether `new` may follow `old`; no time at all counts as later than any.
-    fn holds(self, old: Option<i64>, new: i64) -> bool {
+    pub fn holds(self, old: Option<i64>, new: i64) -> bool {
         !(self.absent && old.is_some()
             || self.present && old.is_none()
             || self.greater && old.is_none_or(|old| new <= old)

@@ -95,7 +95,9 @@ fn move_or_wait(
     let (source, destination) = (&args[1], &args[2]);
     match list::move_element(cx, source, destination, from, to) {
         Ok(true) => {}
-        Ok(false) => blocking::wait(cx, args, [source], timeout, Nothing::Null),
+        // Where it may not wait, Redis answers null, but with a null array once the time is up.
+        Ok(false) if cx.client.waiting == Waiting::Denied => cx.out.null(),
+        Ok(false) => blocking::wait(cx, args, [source], timeout, Nothing::Array),
         Err(wrong) => {
             // A waiting request goes on waiting where the source is no list, but not where only the destination is none.
             let served = matches!(cx.client.waiting, Waiting::Served { .. });

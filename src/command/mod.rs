@@ -34,6 +34,7 @@ pub mod expire;
 pub mod geo;
 pub mod geo_search;
 pub mod hash;
+pub mod hash_expire;
 pub mod hyperloglog;
 pub mod info;
 pub mod introspect;

@@ -21,6 +21,7 @@ const FAMILIES: &[&[Command]] = &[
     super::geo::COMMANDS,
     super::geo_search::COMMANDS,
     super::hash::COMMANDS,
+    super::hash_expire::COMMANDS,
     super::hyperloglog::COMMANDS,
     super::info::COMMANDS,
     super::introspect::COMMANDS,

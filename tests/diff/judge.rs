@@ -33,6 +33,35 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
+        why: "7.2 makes a new set no intset when more members are added at once than an intset may hold",
+        seen: |request, old, new| {
+            let asked = request.get(1).is_some_and(|w| w.eq_ignore_ascii_case(b"encoding"));
+            asked && (old.text(), new.text()) == (Some(b"intset"), Some(b"listpack"))
+        },
+    },
+    Known {
+        why: "7.2 refuses a rank of which there is no negative",
+        seen: |request, _, new| {
+            let lowest = request.iter().any(|word| word == b"-9223372036854775808");
+            let refused = matches!(new, Value::Error(text) if text.starts_with(b"ERR value is out of range"));
+            request[0].eq_ignore_ascii_case(b"lpos") && lowest && refused
+        },
+    },
+    Known {
+        why: "7.4 has HSCAN NOVALUES",
+        seen: |request, _, _| {
+            let asked = request.iter().any(|word| word.eq_ignore_ascii_case(b"novalues"));
+            request[0].eq_ignore_ascii_case(b"hscan") && asked
+        },
+    },
+    Known {
+        why: "7.2 says what is wrong with a timeout that overflows",
+        seen: |_, old, new| {
+            let told = matches!(new, Value::Error(text) if text == b"ERR timeout is out of range");
+            told && matches!(old, Value::Error(text) if text.starts_with(b"ERR timeout is "))
+        },
+    },
+    Known {
         why: "7.2 names the subcommand's help in lower and upper case alike, and lists more of it",
         seen: |request, old, new| {
             let help = request.get(1).is_some_and(|w| w.eq_ignore_ascii_case(b"help"));

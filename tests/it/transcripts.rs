@@ -32,6 +32,7 @@ transcripts! {
     expire
     geo
     hash
+    hash_expire
     hyperloglog
     keyspace
     list
