@@ -39,6 +39,7 @@ fn words(value: &Value) -> String {
             };
             join(hash.iter().map(word).collect(), true)
         }
+        Value::Object(Object::Stream(stream)) => format!("a stream of {}", stream.len()),
     }
 }
 
