@@ -45,6 +45,10 @@ pub enum Mark {
     Won = 128,
 }
 
+/// A set of [`Mark`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Marks(u8);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Tag {
@@ -475,9 +479,15 @@ impl Entry {
         }
     }
 
-    /// Takes off all marks, as the value is another.
-    pub fn unmark(&mut self) {
-        self.header_mut().flags &= !MARKS;
+    /// All marks the value bears.
+    pub fn marks(&self) -> Marks {
+        Marks(self.header().flags & MARKS)
+    }
+
+    /// Replaces all marks.
+    pub fn set_marks(&mut self, marks: Marks) {
+        let header = self.header_mut();
+        header.flags = header.flags & !MARKS | marks.0;
     }
 
     /// Marks a string as changed in place.

@@ -37,7 +37,6 @@ fn shoal_answers_as_redis_does() {
 }
 
 #[test]
-#[ignore = "the server does not have all its commands yet"]
 fn shoal_answers_as_memcached_does() {
     let Some(reference) = installed(Server::memcached(CALM)) else { return };
     compare_memcached(&reference, &shoal(), seconds());

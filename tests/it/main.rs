@@ -3,4 +3,5 @@
 mod connections;
 mod harness;
 mod lifecycle;
+mod memcache;
 mod transcripts;

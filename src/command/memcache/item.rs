@@ -8,7 +8,7 @@ use crate::command::keys::{Keys, text};
 use crate::config::{id, notify};
 use crate::state::memcache::{Count, PrefixCounts};
 use crate::state::{State, evict};
-use crate::store::entry::{Entry, Extras, Mark, Payload, ValueRef};
+use crate::store::entry::{Entry, Extras, Mark, Marks, Payload, ValueRef};
 use shoal_protocol::memcache::{Fault, Limits, Verb, expires_at, write};
 use shoal_protocol::resp::Output;
 
@@ -235,7 +235,7 @@ fn attach(keys: &mut Keys, key: &[u8], storing: &Storing) -> Result<Stored, Faul
         _ => value.extend_from_slice(storing.data),
     });
     if let Some(entry) = keys.find(key) {
-        entry.unmark();
+        entry.set_marks(Marks::default());
     }
     let event = if storing.verb == Verb::Prepend { "prepend" } else { "append" };
     keys.modified(notify::STRING, event, key);
@@ -277,12 +277,17 @@ pub(super) fn count(
     }
     let old = number(entry).ok_or(Fault::NonNumeric)?;
     let sum = if decr { old.saturating_sub(delta) } else { old.wrapping_add(delta) };
-    let small = i64::try_from(sum);
-    if !small.is_ok_and(|n| entry.set_int(n)) {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(sum).as_bytes();
+    // In memcached a number that needs more room is another item.
+    let grows = text(entry).map_or(0, |mut text| text.len()) < digits.len();
+    let marks = if grows { Marks::default() } else { entry.marks() };
+    entry.set_marks(marks);
+    if !i64::try_from(sum).is_ok_and(|n| entry.set_int(n)) {
         let extras = Extras { cas: 0, ..entry.extras() };
-        match small {
-            Ok(n) => keys.put(key, Payload::Int(n), extras),
-            Err(_) => keys.put(key, Payload::text(itoa::Buffer::new().format(sum).as_bytes()), extras),
+        keys.put(key, Payload::string(digits), extras);
+        if let Some(entry) = keys.find(key) {
+            entry.set_marks(marks);
         }
     }
     keys.modified(notify::STRING, "incrby", key);
@@ -293,11 +298,12 @@ pub(super) fn count(
 /// The number an item holds as memcached reads it: blanks may precede it, anything may follow it after a blank.
 fn number(entry: &Entry) -> Option<u64> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let ends = |byte: &u8| *byte == 0 || is_blank(byte);
     match entry.value() {
         ValueRef::Int(n) => u64::try_from(n).ok(),
         ValueRef::Inline(bytes) => {
             let start = bytes.iter().position(|byte| !is_blank(byte))?;
-            let word = bytes[start..].split(is_blank).next()?;
+            let word = bytes[start..].split(ends).next()?;
             std::str::from_utf8(word).ok()?.parse().ok()
         }
         ValueRef::Shared(_) | ValueRef::Object(_) => None,
