@@ -13,7 +13,6 @@ pub(super) fn open(state: &State, client: &mut Client, out: &mut Output) {
             Mail::Push(bytes) => out.raw(&bytes),
             Mail::Unblocked(bytes) => {
                 out.raw(&bytes);
-                client.commands += 1;
                 blocking::end(state, client);
             }
             Mail::Unblock { error } => {
@@ -29,10 +28,7 @@ pub(super) fn open(state: &State, client: &mut Client, out: &mut Output) {
                     }
                 }
             }
-            Mail::Close => {
-                client.closing = true;
-                client.killed = true;
-            }
+            Mail::Close => client.closing = true,
         }
     }
 }

@@ -1,0 +1,122 @@
+//! What shows only over many keys, much time, or large values.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use shoal_testkit::resp::Client;
+
+use crate::harness;
+
+/// Waits until `holds`, for as long as a busy machine may need.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn text(client: &mut Client, line: &str) -> String {
+    let reply = client.line(line).expect("a reply");
+    String::from_utf8_lossy(reply.text().expect("a text")).into_owned()
+}
+
+fn info(client: &mut Client, field: &str) -> u64 {
+    let info = text(client, "INFO everything");
+    let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {field} in INFO"))
+}
+
+#[test]
+fn a_scan_meets_every_key_that_stays_exactly_once_while_others_come_and_go() {
+    const KEYS: usize = 20_000;
+    let node = harness::node(&[]);
+    let mut client = node.connect();
+    let name = |n: usize| format!("key:{n}");
+    for start in (0..KEYS).step_by(1000) {
+        let pairs = (start..start + 1000).flat_map(|n| [name(n), "v".into()]);
+        let words: Vec<String> = std::iter::once("MSET".into()).chain(pairs).collect();
+        client.call(&words).expect("a reply");
+    }
+    let mut met: HashMap<Vec<u8>, usize> = HashMap::new();
+    let (mut cursor, mut round) = ("0".to_owned(), 0);
+    loop {
+        let reply = client.line(&format!("SCAN {cursor} COUNT 50")).expect("a reply");
+        let [next, keys] = reply.items() else { panic!("a cursor and keys") };
+        cursor = String::from_utf8_lossy(next.text().expect("a cursor")).into_owned();
+        for key in keys.items() {
+            *met.entry(key.text().expect("a key").to_vec()).or_default() += 1;
+        }
+        if cursor == "0" {
+            break;
+        }
+        round += 1;
+        let pairs = (0..100).flat_map(|n| [format!("more:{round}:{n}"), "v".into()]);
+        let words: Vec<String> = std::iter::once("MSET".into()).chain(pairs).collect();
+        client.call(&words).expect("a reply");
+        client.line(&format!("UNLINK more:{}:1 more:{}:2", round - 1, round - 1)).expect("a reply");
+    }
+    assert!((0..KEYS).all(|n| met.get(name(n).as_bytes()) == Some(&1)));
+}
+
+#[test]
+fn large_values_are_freed_beside_the_commands() {
+    let node = harness::node(&[]);
+    let mut client = node.connect();
+    let fill = |client: &mut Client, key: &str| {
+        for start in (0..100_000).step_by(1000) {
+            let members = (start..start + 1000).map(|n| format!("member:{n}"));
+            let words: Vec<String> = ["SADD".into(), key.into()].into_iter().chain(members).collect();
+            assert_eq!(client.call(&words).expect("a reply").int(), Some(1000));
+        }
+    };
+    client.line("SADD small 1 2 3").expect("a reply");
+    client.line("UNLINK small").expect("a reply");
+    assert_eq!(info(&mut client, "lazyfreed_objects"), 0);
+    let before = info(&mut client, "used_memory");
+    let mut freed = 0;
+    for remove in ["UNLINK k", "DEL k", "SET k v", "EXPIRE k -1", "RENAME other k", "FLUSHALL ASYNC"] {
+        client.line("SET other v").expect("a reply");
+        client.line("DEL k").expect("a reply");
+        fill(&mut client, "k");
+        assert!(info(&mut client, "used_memory") > before + 1_000_000);
+        client.line(remove).expect("a reply");
+        freed += if remove.starts_with("FLUSHALL") { 2 } else { 1 };
+        eventually(remove, || {
+            info(&mut client, "lazyfree_pending_objects") == 0
+                && info(&mut client, "lazyfreed_objects") == freed
+                && info(&mut client, "used_memory") < before + 1_000_000
+        });
+    }
+    client.line("CONFIG SET lazyfree-lazy-user-del no").expect("a reply");
+    fill(&mut client, "k");
+    client.line("DEL k").expect("a reply");
+    assert!(info(&mut client, "used_memory") < before + 1_000_000);
+    client.line("CONFIG RESETSTAT").expect("a reply");
+    assert_eq!(info(&mut client, "lazyfreed_objects"), 0);
+}
+
+#[test]
+fn keys_that_nobody_touches_expire_and_everybody_is_told() {
+    let node = harness::node(&[]);
+    let (mut client, mut listener, mut watcher) = (node.connect(), node.connect(), node.connect());
+    client.line("CONFIG SET notify-keyspace-events Ex").expect("a reply");
+    listener.line("SUBSCRIBE __keyevent@0__:expired").expect("a reply");
+    client.line("DEBUG SET-ACTIVE-EXPIRE 0").expect("a reply");
+    client.line("SET k v PX 1").expect("a reply");
+    thread::sleep(Duration::from_millis(400));
+    assert_eq!(client.line("DBSIZE").expect("a reply").int(), Some(1));
+    watcher.line("WATCH other").expect("a reply");
+    client.line("SET other v PX 1").expect("a reply");
+    client.line("DEBUG SET-ACTIVE-EXPIRE 1").expect("a reply");
+    eventually("both expire", || client.line("DBSIZE").expect("a reply").int() == Some(0));
+    assert_eq!(info(&mut client, "expired_keys"), 2);
+    for _ in 0..2 {
+        let message = listener.recv().expect("a message").to_string();
+        assert!(message.contains("expired"), "{message}");
+    }
+    watcher.line("MULTI").expect("a reply");
+    watcher.line("PING").expect("a reply");
+    assert!(watcher.line("EXEC").expect("a reply").items().is_empty());
+}
