@@ -55,6 +55,26 @@ pub fn cpu_times(of: CpuOf) -> (Duration, Duration) {
     (time(usage.ru_stime), time(usage.ru_utime))
 }
 
+/// Raises the number of descriptors the process may have to `wanted`, as far as the system lets it, and returns what it is.
+pub fn raise_descriptor_limit(wanted: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a struct of the type the call fills in.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return u64::MAX;
+    }
+    if limit.rlim_cur >= wanted {
+        return limit.rlim_cur;
+    }
+    for maximum in [limit.rlim_max.max(wanted), limit.rlim_max] {
+        let raised = libc::rlimit { rlim_cur: wanted.min(maximum), rlim_max: maximum };
+        // SAFETY: the call only reads `raised`.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
+            return raised.rlim_cur;
+        }
+    }
+    limit.rlim_cur
+}
+
 fn page_size() -> usize {
     // SAFETY: the call only reads a number.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
@@ -71,5 +91,6 @@ mod tests {
         assert!(system().starts_with("Linux "));
         let (_, user) = cpu_times(CpuOf::Process);
         assert!(user >= cpu_times(CpuOf::Thread).1);
+        assert!(raise_descriptor_limit(16) >= 16);
     }
 }

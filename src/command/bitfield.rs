@@ -17,7 +17,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(spec::SET)
         .doc(
             "3.2.0",
-            "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> ...]]",
+            "key [<GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment>> [<GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment>> ...]]",
             "Performs arbitrary bitfield integer operations on strings.",
         ),
     command("bitfield_ro", -2, Group::Bitmap, bitfield_ro)

@@ -163,6 +163,7 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
 fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
     let mut owned = shoal_protocol::resp::OwnedArgs::new();
     args.iter().for_each(|arg| owned.push(arg));
+    multi.bytes += owned.memory();
     multi.queue.push((row, owned));
 }
 
@@ -220,6 +221,8 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Key
     let cost = Cost { nanos: site.clock.lap(), reply: site.out.len_since(mark) };
     counts.calls.add(1);
     counts.nanos.add(cost.nanos);
+    // A request that waits counts once it is served.
+    site.client.commands += u64::from(site.client.blocked.is_none());
     record::ran(site, row, args, cost);
     keys
 }

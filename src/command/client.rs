@@ -20,6 +20,8 @@ use std::time::Instant;
 pub struct Multi {
     /// What EXEC will run.
     pub queue: Vec<(&'static Row, OwnedArgs)>,
+    /// Memory that takes, in bytes.
+    pub bytes: usize,
     /// Whether a command could not be queued, so that EXEC will refuse.
     pub aborted: bool,
 }
@@ -151,8 +153,12 @@ pub struct Client {
     pub blocked: Option<Blocked>,
     /// Whether commands may wait.
     pub waiting: Waiting,
+    /// Commands run for it.
+    pub commands: u64,
     /// Close once the replies are sent.
     pub closing: bool,
+    /// Close whatever is unsent.
+    pub killed: bool,
 }
 
 impl Client {
@@ -170,7 +176,9 @@ impl Client {
             tracking: None,
             blocked: None,
             waiting: Waiting::Allowed,
+            commands: 0,
             closing: false,
+            killed: false,
         }
     }
 
@@ -186,6 +194,27 @@ impl Client {
     pub fn select(&mut self, db: usize) {
         self.db = db;
         self.shared.db.store(db, Ordering::Relaxed);
+    }
+
+    /// Tells others what it is queueing, watching and doing.
+    pub fn tell_figures(&self) {
+        let figures = &self.shared.figures;
+        let multi = self.multi.as_ref();
+        figures.queued.store(multi.map_or(0, |multi| multi.queue.len() + 1), Ordering::Relaxed);
+        figures.queued_bytes.store(multi.map_or(0, |multi| multi.bytes), Ordering::Relaxed);
+        figures.watched.store(self.watching.keys.len(), Ordering::Relaxed);
+        figures.commands.store(self.commands, Ordering::Relaxed);
+    }
+
+    /// Bytes of memory it uses besides its buffers, about.
+    pub fn memory(&self) -> usize {
+        /// What a name takes that is watched or listened to.
+        const NAME: usize = 128;
+        let multi = self.multi.as_ref().map_or(0, |multi| multi.bytes);
+        let prefixes = self.tracking.as_ref().map_or(0, |tracked| tracked.tracker.prefixes.len());
+        let subscriptions =
+            [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| self.subscriptions.len(kind)).iter().sum();
+        multi + NAME * [self.watching.keys.len(), prefixes, subscriptions].iter().sum::<usize>()
     }
 
     /// Whether it comes from this machine.

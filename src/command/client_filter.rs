@@ -40,7 +40,7 @@ pub enum ClientKind {
     Normal,
     /// A primary this node copies.
     Primary,
-    /// A node that copies this one; monitors count as such.
+    /// A node that copies this one.
     Replica,
     /// Subscribed to something.
     PubSub,
@@ -234,13 +234,7 @@ fn ip_of(addr: &str) -> &str {
 
 /// What kind of client a connection is.
 pub fn kind_of(client: &ClientShared) -> ClientKind {
-    if client.has_flag(client_flag::MONITOR) {
-        ClientKind::Replica
-    } else if client.subscriptions.iter().any(|count| count.load(Relaxed) > 0) {
-        ClientKind::PubSub
-    } else {
-        ClientKind::Normal
-    }
+    if client.is_subscribed() { ClientKind::PubSub } else { ClientKind::Normal }
 }
 
 fn capabilities_of(client: &ClientShared) -> &'static str {
@@ -255,7 +249,7 @@ fn flags_of(state: &State, client: &ClientShared) -> String {
     let waits = flag(client_flag::HELD) || client.waiter.lock().is_some();
     let letters = [
         ('O', flag(client_flag::MONITOR)),
-        ('P', client.subscriptions.iter().any(|count| count.load(Relaxed) > 0)),
+        ('P', client.is_subscribed()),
         ('x', client.figures.queued.load(Relaxed) > 0),
         ('b', waits),
         ('t', tracker.is_some()),

@@ -2,8 +2,9 @@
 
 use super::error::{self, CmdError};
 use super::{Command, Cx, Flags, Group, command, flag, flags};
-use crate::config::{Caller, SetError};
+use crate::config::{Caller, SetError, id};
 use crate::error::Error;
+use crate::state::limits;
 use shoal_protocol::resp::Args;
 
 const ADMIN: Flags = flags([flag::ADMIN, flag::NOSCRIPT, flag::LOADING, flag::STALE]);
@@ -61,7 +62,11 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         (2..args.len()).step_by(2).map(|at| (&args[at], &args[at + 1])).collect();
     let caller = Caller { local: cx.client.is_local(), loading: false };
     match cx.state.config.change(&pairs, caller) {
-        Ok(change) => drop(change),
+        Ok(change) => {
+            if change.touches(id::MAXMEMORY) || change.touches(id::MAXMEMORY_CLIENTS) {
+                limits::evict_clients(cx.state, cx.stats);
+            }
+        }
         Err(SetError::Loading) => {
             return Err(CmdError::new("LOADING The server is loading the dataset in memory"));
         }

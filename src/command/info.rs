@@ -286,7 +286,7 @@ fn stats(cx: &mut Cx, text: &mut String) {
     line(text, "expired_time_cap_reached_count", 0);
     line(text, "expire_cycle_cpu_milliseconds", 0);
     line(text, "evicted_keys", stats.sum(|worker| &worker.evicted));
-    line(text, "evicted_clients", 0);
+    line(text, "evicted_clients", stats.sum(|worker| &worker.evicted_clients));
     line(text, "evicted_scripts", 0);
     line(text, "total_eviction_exceeded_time", 0);
     line(text, "current_eviction_exceeded_time", 0);
@@ -311,12 +311,20 @@ fn stats(cx: &mut Cx, text: &mut String) {
     line(text, "unexpected_error_replies", 0);
     line(text, "total_error_replies", stats.sum(|worker| &worker.errors));
     line(text, "dump_payload_sanitizations", 0);
-    line(text, "total_reads_processed", 0);
-    line(text, "total_writes_processed", 0);
+    line(text, "total_reads_processed", stats.sum(|worker| &worker.reads));
+    line(text, "total_writes_processed", stats.sum(|worker| &worker.writes));
     line(text, "io_threaded_reads_processed", 0);
     line(text, "io_threaded_writes_processed", 0);
-    line(text, "client_query_buffer_limit_disconnections", 0);
-    line(text, "client_output_buffer_limit_disconnections", 0);
+    line(
+        text,
+        "client_query_buffer_limit_disconnections",
+        stats.sum(|worker| &worker.input_limit_disconnections),
+    );
+    line(
+        text,
+        "client_output_buffer_limit_disconnections",
+        stats.sum(|worker| &worker.output_limit_disconnections),
+    );
     line(text, "reply_buffer_shrinks", 0);
     line(text, "reply_buffer_expands", 0);
 }

@@ -194,7 +194,7 @@ fn info(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     for name in names {
         match table::by_name(name) {
             Some(row) => describe(cx.out, row),
-            None => cx.out.null_array(),
+            None => cx.out.null(),
         }
     }
     Ok(())
@@ -330,7 +330,10 @@ fn describe(out: &mut Output, row: &Row) {
     command.tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));
     out.set(command.keys.len());
     command.keys.iter().for_each(|spec| describe_keys(out, spec));
-    out.array(row.subcommands.len());
+    match row.subcommands.len() {
+        0 => out.set(0),
+        len => out.array(len),
+    }
     row.subcommands.iter().for_each(|row| describe(out, row));
 }
 

@@ -215,7 +215,8 @@ struct SetOptions<'a> {
 impl<'a> SetOptions<'a> {
     fn parse(args: Args<'a>, from: usize, now_ms: i64, command: &str) -> Result<Self, CmdError> {
         let mut options = SetOptions { condition: Condition::Always, get: false, ttl: Ttl::Clear };
-        let mut expiry = None;
+        // The same unit may come again and then counts; another one may not.
+        let mut expiry: Option<(Time, &[u8])> = None;
         let mut at = from;
         while at < args.len() {
             let word = &args[at];
@@ -237,7 +238,7 @@ impl<'a> SetOptions<'a> {
             } else if is(word, "keepttl") && expiry.is_none() {
                 options.ttl = Ttl::Keep;
             } else if let Some(time) = Time::of_option(word)
-                && expiry.is_none()
+                && expiry.is_none_or(|(before, _)| before == time)
                 && options.ttl != Ttl::Keep
             {
                 expiry = Some((time, operand(&args, &mut at)?));

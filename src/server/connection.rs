@@ -7,9 +7,13 @@
 
 use super::codec::{Codec, Protocol, Turn};
 use super::mail;
+use super::stream::Stream;
 use crate::command::blocking;
 use crate::command::call::Site;
 use crate::command::client::Client;
+use crate::config::id;
+use crate::state::clients::{ClientShared, client_flag};
+use crate::state::limits;
 use crate::worker::{Scratch, Worker};
 use shoal_protocol::resp::Output;
 use std::future::{Future, poll_fn};
@@ -18,8 +22,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
 /// Slices handed to one `writev`.
@@ -32,7 +35,7 @@ const KEEP: usize = 16 * 1024;
 /// One connection.
 pub struct Connection {
     worker: Rc<Worker>,
-    stream: TcpStream,
+    stream: Stream,
     client: Client,
     codec: Codec,
     /// Input not yet run: half a request, or what came behind a request that waits.
@@ -67,7 +70,7 @@ enum Into {
 
 impl Connection {
     /// A connection just accepted.
-    pub fn new(worker: Rc<Worker>, stream: TcpStream, protocol: Protocol, client: Client) -> Connection {
+    pub fn new(worker: Rc<Worker>, stream: Stream, protocol: Protocol, client: Client) -> Connection {
         Connection {
             worker,
             stream,
@@ -83,6 +86,7 @@ impl Connection {
 
     /// Serves the connection until it ends.
     pub async fn serve(mut self) {
+        self.account();
         let _ = self.turns().await;
     }
 
@@ -104,6 +108,7 @@ impl Connection {
                 turn = self.turn(0, Into::Own)?;
             }
             match turn {
+                Turn::Close if self.client.killed => return Ok(()),
                 Turn::Close => return self.drain().await,
                 Turn::Hold => self.hold(),
                 Turn::Full => self.full = true,
@@ -127,22 +132,23 @@ impl Connection {
             if self.client.blocked.is_some() && self.poll_timer(task).is_ready() {
                 return Poll::Ready(Ok(Event::TimeUp));
             }
-            // Reading on is how a client is found to be gone; but not without bound.
-            if self.input.len() >= SET_ASIDE {
+            // Reading on is how a client is found to be gone; but not without bound. One that sends all its requests before
+            // it reads a reply must be let finish.
+            if self.input.len() >= SET_ASIDE && !self.full {
                 return Poll::Pending;
             }
         }
         let (len, into) = if self.input.is_empty() {
             let mut scratch = self.worker.scratch.borrow_mut();
             let mut buf = ReadBuf::new(&mut scratch.input);
-            std::task::ready!(Pin::new(&mut self.stream).poll_read(task, &mut buf))?;
+            std::task::ready!(self.stream.poll_read(task, &mut buf))?;
             (buf.filled().len(), Into::Scratch)
         } else {
             let want = self.codec.missing().clamp(KEEP, 64 << 20);
             let start = self.input.len();
             self.input.reserve(want);
             let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
-            std::task::ready!(Pin::new(&mut self.stream).poll_read(task, &mut buf))?;
+            std::task::ready!(self.stream.poll_read(task, &mut buf))?;
             let len = buf.filled().len();
             // SAFETY: `filled` are bytes that the read initialised, right behind the first `start`.
             unsafe { self.input.set_len(start + len) };
@@ -159,6 +165,7 @@ impl Connection {
     /// Begins to hold the next request until the pause is over.
     fn hold(&mut self) {
         self.held = true;
+        self.client.shared.set_flag(client_flag::HELD, true);
         self.worker.state.pause.hold(&self.client.shared);
         self.worker.state.clients.blocked.fetch_add(1, Ordering::Relaxed);
     }
@@ -166,6 +173,7 @@ impl Connection {
     fn let_go(&mut self) {
         if std::mem::take(&mut self.held) {
             self.timer = None;
+            self.client.shared.set_flag(client_flag::HELD, false);
             self.worker.state.pause.release(self.client.shared.id);
             self.worker.state.clients.blocked.fetch_sub(1, Ordering::Relaxed);
         }
@@ -225,7 +233,63 @@ impl Connection {
         if into == Into::Scratch {
             self.input.extend_from_slice(&self.worker.scratch.borrow().input[..len]);
         }
-        Ok(Turn::Done)
+        self.note_input(len);
+        self.account();
+        Ok(if self.has_sent_too_much(0) { self.kill() } else { Turn::Done })
+    }
+
+    fn note_input(&self, len: usize) {
+        let (stats, figures) = (self.worker.stats(), &self.client.shared.figures);
+        stats.input_bytes.add(len as u64);
+        stats.reads.add(1);
+        let before = figures.net_in.load(Ordering::Relaxed);
+        figures.net_in.store(before + len as u64, Ordering::Relaxed);
+    }
+
+    /// Whether `client-query-buffer-limit` is passed with `more` bytes of input.
+    fn has_sent_too_much(&self, more: usize) -> bool {
+        let queued = self.client.multi.as_ref().map_or(0, |multi| multi.bytes);
+        let limit = self.worker.state.config.size(id::CLIENT_QUERY_BUFFER_LIMIT);
+        let too_much = self.input.len() + more + queued > limit;
+        if too_much {
+            self.worker.stats().input_limit_disconnections.add(1);
+            let shared = &self.client.shared;
+            tracing::warn!(
+                "closing client {} ({}) that reached max query buffer length",
+                shared.id,
+                shared.addr
+            );
+        }
+        too_much
+    }
+
+    /// Whether more replies are unread than the connection's class allows.
+    fn is_over_output_limit(&self) -> bool {
+        let (state, shared) = (&self.worker.state, &self.client.shared);
+        let now_ms = shared.active_ms.load(Ordering::Relaxed);
+        let over = limits::overflows(state, shared, self.output.len(), now_ms);
+        if over {
+            limits::note_overflow(self.worker.stats(), shared, self.output.len());
+        }
+        over
+    }
+
+    fn kill(&mut self) -> Turn {
+        self.client.killed = true;
+        self.client.closing = true;
+        Turn::Close
+    }
+
+    /// Tells what others may want to know of it, and what memory it uses.
+    fn account(&mut self) {
+        let figures = &self.client.shared.figures;
+        figures.input.store(self.input.len(), Ordering::Relaxed);
+        figures.input_spare.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
+        figures.output.store(self.output.len(), Ordering::Relaxed);
+        self.client.tell_figures();
+        let buffers = self.input.capacity() + self.output.memory().max(self.output.len());
+        let bytes = size_of::<Connection>() + size_of::<ClientShared>() + buffers + self.client.memory();
+        limits::account(&self.worker.state, self.worker.stats(), &self.client.shared, bytes);
     }
 
     /// Runs what has been read and sends the replies.
@@ -236,7 +300,12 @@ impl Connection {
         clock.sync();
         let shared = &self.client.shared;
         shared.active_ms.store(clock.unix_ms, Ordering::Relaxed);
-        worker.stats().input_bytes.add(len as u64);
+        if len > 0 {
+            self.note_input(len);
+        }
+        if self.has_sent_too_much(if into == Into::Own { 0 } else { len }) {
+            return Ok(self.kill());
+        }
         // Replies go behind what is still unsent, else into the worker's buffer.
         if self.output.is_empty() {
             output.proto = self.output.proto;
@@ -250,12 +319,16 @@ impl Connection {
         let mut site = Site { state, stats, client: &mut self.client, out: &mut self.output, clock };
         let (consumed, turn) = self.codec.run(&mut site, bytes);
         self.keep(own, fresh, consumed, into);
+        if self.is_over_output_limit() {
+            return Ok(self.kill());
+        }
         let flushed = self.flush()?;
         if self.output.is_empty() {
             output.clear();
             output.proto = self.output.proto;
             std::mem::swap(&mut self.output, output);
         }
+        self.account();
         Ok(match turn {
             Turn::Done => flushed,
             Turn::Full if self.output.is_empty() => Turn::Again,
@@ -287,7 +360,11 @@ impl Connection {
             let count = self.output.io_slices(&mut slices);
             match self.stream.try_write_vectored(&slices[..count]) {
                 Ok(sent) => {
-                    self.worker.stats().output_bytes.add(sent as u64);
+                    let (stats, figures) = (self.worker.stats(), &self.client.shared.figures);
+                    stats.output_bytes.add(sent as u64);
+                    stats.writes.add(1);
+                    let before = figures.net_out.load(Ordering::Relaxed);
+                    figures.net_out.store(before + sent as u64, Ordering::Relaxed);
                     self.output.advance(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -300,6 +377,7 @@ impl Connection {
     /// Sends more, and goes on with what had to wait for that.
     fn send_on(&mut self) -> io::Result<Turn> {
         let turn = self.flush()?;
+        self.client.shared.figures.output.store(self.output.len(), Ordering::Relaxed);
         if turn == Turn::Done && self.full && self.output.is_empty() {
             self.full = false;
             return Ok(Turn::Again);
@@ -310,7 +388,12 @@ impl Connection {
     /// Sends what came by mail.
     fn deliver(&mut self) -> io::Result<Turn> {
         mail::open(&self.worker.state, &mut self.client, &mut self.output);
-        self.resume()
+        if self.client.killed || self.is_over_output_limit() {
+            return Ok(self.kill());
+        }
+        let turn = self.resume()?;
+        self.account();
+        Ok(turn)
     }
 
     /// Sends the last replies of a connection that is closed by us, as far as the client takes them in time.
@@ -339,6 +422,7 @@ impl Drop for Connection {
         crate::command::transaction::leave(&self.worker.state, &mut self.client);
         crate::command::tracking::stop(&self.worker.state, &mut self.client);
         crate::command::pubsub::leave_all(&self.worker.state, &mut self.client);
+        limits::account(&self.worker.state, self.worker.stats(), &self.client.shared, 0);
         self.worker.state.clients.remove(self.client.shared.id);
     }
 }

@@ -13,6 +13,7 @@ pub(super) fn open(state: &State, client: &mut Client, out: &mut Output) {
             Mail::Push(bytes) => out.raw(&bytes),
             Mail::Unblocked(bytes) => {
                 out.raw(&bytes);
+                client.commands += 1;
                 blocking::end(state, client);
             }
             Mail::Unblock { error } => {
@@ -28,7 +29,10 @@ pub(super) fn open(state: &State, client: &mut Client, out: &mut Output) {
                     }
                 }
             }
-            Mail::Close => client.closing = true,
+            Mail::Close => {
+                client.closing = true;
+                client.killed = true;
+            }
         }
     }
 }

@@ -8,5 +8,7 @@ mod mail;
 pub mod node;
 mod run_memcache;
 mod run_resp;
+pub mod stream;
+pub mod unix;
 
 pub use codec::Protocol;

@@ -2,6 +2,7 @@
 
 use super::codec::Protocol;
 use super::listen;
+use super::unix;
 use crate::config::{Config, id};
 use crate::error::Error;
 use crate::state::State;
@@ -11,7 +12,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A node, running in threads of its own until it is stopped or dropped.
@@ -21,17 +22,37 @@ pub struct Node {
     lazyfree: Option<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
     memcached_addresses: Vec<SocketAddr>,
+    /// The file of its Unix socket, to be removed at the end.
+    unix_path: Option<String>,
 }
 
-/// A worker's listeners, and what is spoken there.
-type Sockets = Vec<(Protocol, std::net::TcpListener)>;
+/// A worker's listeners.
+#[derive(Default)]
+struct Sockets {
+    /// With what is spoken there.
+    tcp: Vec<(Protocol, std::net::TcpListener)>,
+    unix: Option<(String, std::os::unix::net::UnixListener)>,
+}
 
 impl Node {
     /// Starts a node as `config` says and returns once it accepts connections.
-    pub fn start(config: Config) -> Result<Node, Error> {
+    pub fn start(mut config: Config) -> Result<Node, Error> {
+        fit_descriptors(&mut config)?;
         let workers = config.workers();
-        let mut sockets: Vec<Sockets> = (0..workers).map(|_| Vec::new()).collect();
-        let addresses = listen_on(&config, Protocol::Resp, config.int(id::PORT) as u16, &mut sockets)?;
+        let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
+        let unix_path = config.text(id::UNIXSOCKET).to_string();
+        if !unix_path.is_empty() {
+            let fail = |source| Error::Listen { address: unix_path.clone(), source };
+            let listener = unix::listen(&config, &unix_path).map_err(fail)?;
+            for own in &mut sockets {
+                own.unix = Some((unix_path.clone(), listener.try_clone().map_err(fail)?));
+            }
+        }
+        // Without a port of its own it listens on a free one, unless it can be reached otherwise.
+        let addresses = match config.int(id::PORT) as u16 {
+            0 if !unix_path.is_empty() => Vec::new(),
+            port => listen_on(&config, Protocol::Resp, port, &mut sockets)?,
+        };
         let memcached_addresses = match config.int(id::MEMCACHED_PORT) as u16 {
             0 => Vec::new(),
             port => listen_on(&config, Protocol::Memcache, port, &mut sockets)?,
@@ -50,7 +71,8 @@ impl Node {
             let thread = std::thread::Builder::new().name("lazyfree".into()).spawn(run);
             Some(thread.map_err(|source| Error::Thread { source })?)
         };
-        Ok(Node { state, workers, lazyfree, addresses, memcached_addresses })
+        let unix_path = (!unix_path.is_empty()).then_some(unix_path);
+        Ok(Node { state, workers, lazyfree, addresses, memcached_addresses, unix_path })
     }
 
     /// Where it speaks RESP.
@@ -104,6 +126,9 @@ impl Node {
                 tracing::error!("a thread ended by a panic");
             }
         }
+        if let Some(path) = self.unix_path.take() {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -114,6 +139,21 @@ impl Drop for Node {
             self.join_workers();
         }
     }
+}
+
+/// Descriptors a node needs besides those of its clients.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// Makes sure that there are descriptors for `maxclients` connections, or lowers it to as many as there can be.
+fn fit_descriptors(config: &mut Config) -> Result<(), Error> {
+    let wanted = config.size(id::MAXCLIENTS) as u64 + OWN_DESCRIPTORS;
+    let limit = crate::process::raise_descriptor_limit(wanted);
+    if limit >= wanted {
+        return Ok(());
+    }
+    let clients = limit.saturating_sub(OWN_DESCRIPTORS).max(1);
+    tracing::warn!("maxclients is lowered to {clients}: the system gives this process {limit} descriptors");
+    config.set("maxclients", &clients.to_string()).map(|_| ())
 }
 
 /// Listens on `port` at every address to bind to, and returns where it does.
@@ -152,10 +192,13 @@ fn listen_at(
         host => host,
     };
     let mut at = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    if port != 0 && listen::is_taken(at)? {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
     for own in sockets {
         let socket = listen::bind(at, backlog)?;
         at = socket.local_addr()?;
-        own.push((protocol, socket));
+        own.tcp.push((protocol, socket));
     }
     Ok(at)
 }
@@ -172,7 +215,15 @@ fn run_worker(state: Arc<State>, index: usize, workers: usize, sockets: Sockets)
     let worker = Worker::new(Arc::clone(&state), index);
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        for (protocol, socket) in sockets {
+        if let Some((path, socket)) = sockets.unix {
+            match UnixListener::from_std(socket) {
+                Ok(listener) => {
+                    drop(tokio::task::spawn_local(listen::accept_unix(worker.clone(), path, listener)));
+                }
+                Err(error) => tracing::error!(%error, "cannot listen on the Unix socket"),
+            }
+        }
+        for (protocol, socket) in sockets.tcp {
             match TcpListener::from_std(socket) {
                 Ok(listener) => {
                     drop(tokio::task::spawn_local(listen::accept(worker.clone(), protocol, listener)));

@@ -3,14 +3,20 @@
 use super::codec::Turn;
 use super::mail;
 use crate::command::call::{self, Flow, Site};
+use crate::config::id;
 use shoal_protocol::resp::{Limits, RequestParser};
+
+/// Bytes of replies above which a connection reads on but runs nothing until they are sent.
+const FULL: usize = 16 << 20;
 
 /// Runs every complete request in `bytes`; returns how many bytes were used up.
 pub(super) fn run(site: &mut Site, parser: &mut RequestParser, bytes: &[u8]) -> (usize, Turn) {
-    let limits = Limits::default();
+    let max_bulk = site.state.config.size(id::PROTO_MAX_BULK_LEN);
+    let mut limits = Limits { max_bulk, ..Limits::default() };
     let mut consumed = 0;
     while consumed < bytes.len() {
         let rest = &bytes[consumed..];
+        limits.authenticated = site.client.authenticated;
         match parser.parse(rest, &limits) {
             Ok(None) => break,
             Ok(Some(parsed)) => {
@@ -29,9 +35,14 @@ pub(super) fn run(site: &mut Site, parser: &mut RequestParser, bytes: &[u8]) -> 
                 if site.client.blocked.is_some() {
                     break;
                 }
+                if site.out.len() > FULL {
+                    return (consumed, Turn::Full);
+                }
             }
             Err(error) => {
-                site.out.error(format!("ERR {error}"));
+                let text = format!("ERR {error}");
+                site.out.error(&text);
+                site.state.count_error(site.stats, &text);
                 site.client.closing = true;
                 return (bytes.len(), Turn::Close);
             }

@@ -82,8 +82,10 @@ pub struct Figures {
     pub input_spare: AtomicUsize,
     /// Replies the socket has not taken.
     pub output: AtomicUsize,
-    /// Memory of all the above.
+    /// Memory it uses in all.
     pub memory: AtomicUsize,
+    /// Since when its replies are over the soft limit, as Unix time in ms; 0 if they are not.
+    pub over_soft_limit_since_ms: AtomicI64,
     /// Bytes read.
     pub net_in: AtomicU64,
     /// Bytes written.
@@ -155,6 +157,11 @@ impl ClientShared {
         self.flags.load(Ordering::Relaxed) & flag != 0
     }
 
+    /// Whether it listens to anything.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
     /// Bytes waiting in the inbox.
     pub fn inbox_bytes(&self) -> usize {
         self.inbox_bytes.load(Ordering::Relaxed)
@@ -201,6 +208,8 @@ impl ClientShared {
 pub struct Clients {
     /// How many wait for a key.
     pub blocked: AtomicUsize,
+    /// Memory they use together, in bytes.
+    pub memory: AtomicUsize,
     last_id: AtomicU64,
     by_id: Mutex<BTreeMap<u64, Arc<ClientShared>>>,
 }

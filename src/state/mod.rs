@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod keyspace;
 pub mod latency;
 pub mod lazyfree;
+pub mod limits;
 pub mod memcache;
 pub mod monitors;
 pub mod partition;

@@ -74,6 +74,16 @@ pub struct WorkerStats {
     pub evicted: Counter,
     /// Error replies.
     pub errors: Counter,
+    /// Connections closed as all together used too much memory.
+    pub evicted_clients: Counter,
+    /// Connections closed as they sent too much of a request.
+    pub input_limit_disconnections: Counter,
+    /// Connections closed as they did not read their replies.
+    pub output_limit_disconnections: Counter,
+    /// Reads from sockets.
+    pub reads: Counter,
+    /// Writes to sockets.
+    pub writes: Counter,
     /// What memcached requests did.
     pub memcache: Counts,
     /// Changes to keys, ever: unlike the others it is not reset.
@@ -101,6 +111,11 @@ impl Stats {
                 expired_fields: Counter::default(),
                 evicted: Counter::default(),
                 errors: Counter::default(),
+                evicted_clients: Counter::default(),
+                input_limit_disconnections: Counter::default(),
+                output_limit_disconnections: Counter::default(),
+                reads: Counter::default(),
+                writes: Counter::default(),
                 memcache: Counts::default(),
                 changes: Counter::default(),
             })
@@ -148,6 +163,11 @@ impl Stats {
                 &worker.expired_fields,
                 &worker.evicted,
                 &worker.errors,
+                &worker.evicted_clients,
+                &worker.input_limit_disconnections,
+                &worker.output_limit_disconnections,
+                &worker.reads,
+                &worker.writes,
             ];
             all.into_iter().for_each(Counter::reset);
             worker.memcache.reset();

@@ -4,7 +4,7 @@ use super::Worker;
 use crate::state::State;
 use crate::state::partition::PARTITIONS;
 use crate::state::rates::Counts;
-use crate::state::{expiry, memcache, unix_ms};
+use crate::state::{expiry, limits, memcache, unix_ms};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,9 +12,12 @@ use std::time::Duration;
 /// Looks at due keys per database and tick, so that a partition is held for well under a millisecond.
 const LOOKS: usize = 256;
 
+const TICKS_PER_SECOND: u64 = 10;
+
 /// Runs the housekeeping of `worker`, one of `workers`, for ever.
 pub async fn run(worker: Rc<Worker>, workers: usize) {
-    let mut interval = tokio::time::interval(Duration::from_millis(100));
+    let mut interval = tokio::time::interval(Duration::from_millis(1000 / TICKS_PER_SECOND));
+    let mut ticks = 0u64;
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
@@ -24,6 +27,11 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
         }
         if worker.index == 0 {
             take_figures(state);
+            ticks += 1;
+            let resting = state.housekeeping_paused.load(Ordering::Relaxed);
+            if !resting && ticks.is_multiple_of(TICKS_PER_SECOND) {
+                limits::sweep(state, worker.stats(), unix_ms());
+            }
         }
         let paused = state.pause.at(unix_ms()).is_some();
         let paused = paused || state.housekeeping_paused.load(Ordering::Relaxed);

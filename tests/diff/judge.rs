@@ -62,6 +62,20 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
+        why: "7.2 looks at the arguments of BITCOUNT and BITPOS before the key, Valkey 8 lets an end be left out",
+        seen: |request, old, new| {
+            let bits = [&b"bitcount"[..], b"bitpos"].iter().any(|name| request[0].eq_ignore_ascii_case(name));
+            bits && (matches!(old, Value::Error(_)) || matches!(new, Value::Error(_)))
+        },
+    },
+    Known {
+        why: "7.2 has WITHSCORE behind the member",
+        seen: |request, _, _| {
+            let rank = [&b"zrank"[..], b"zrevrank"].iter().any(|name| request[0].eq_ignore_ascii_case(name));
+            rank && request.len() == 4
+        },
+    },
+    Known {
         why: "7.2 names the subcommand's help in lower and upper case alike, and lists more of it",
         seen: |request, old, new| {
             let help = request.get(1).is_some_and(|w| w.eq_ignore_ascii_case(b"help"));

@@ -2,7 +2,6 @@
 
 mod connections;
 mod harness;
-mod keyspace;
 mod lifecycle;
 mod memcache;
 mod transcripts;
