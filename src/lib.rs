@@ -5,6 +5,7 @@ pub mod config;
 pub mod error;
 pub mod memory;
 pub mod process;
+pub mod script;
 pub mod server;
 pub mod state;
 pub mod store;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the lowest. A layer knows those before it.
-const LAYERS: &[&str] = &["text", "store", "state", "command", "worker", "server", "main"];
+const LAYERS: &[&str] = &["text", "store", "script", "state", "command", "worker", "server", "main"];
 
 /// Known by every layer from `store` on; these know `text`, and each other.
 const EVERYWHERE: &[&str] = &["config", "error", "memory", "process"];

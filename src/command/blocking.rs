@@ -144,7 +144,17 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
     client.waiting = Waiting::Served { again: false };
     let keys = Keys::new(site.state, site.stats, held, None, waiter.db, site.clock.unix_ms);
     let (state, stats) = (site.state, site.stats);
-    let mut cx = Cx { state, stats, client: &mut client, keys, out: &mut out, command: row.command };
+    let (client_ref, clock) = (&mut client, &mut *site.clock);
+    let mut cx = Cx {
+        state,
+        stats,
+        client: client_ref,
+        keys,
+        out: &mut out,
+        clock,
+        pause: None,
+        command: row.command,
+    };
     let result = (row.command.run)(&mut cx, args);
     let mut keys = cx.keys;
     // A key of another type is none to wait for, as long as it has it.

@@ -17,6 +17,7 @@ use crate::state::evict;
 use crate::state::keyspace::Held;
 use crate::state::partition::PARTITIONS;
 use crate::state::pause::Paused;
+use crate::state::scripts::Claim;
 use crate::state::stats::WorkerStats;
 use crate::store::table::Keyed;
 use shoal_protocol::resp::{Args, Output, Proto};
@@ -30,6 +31,8 @@ pub enum Flow {
     Next,
     /// Nothing was done, for want of a lock: let others run and call again with the same request.
     Contended,
+    /// Nothing was done, as a script may run for long: call again on a stack of its own, from which it can pause.
+    OnStack,
     /// Nothing was done, as requests like this one are held: call again once the pause is over.
     Paused,
     /// Send the output, then call again with the same request.
@@ -48,6 +51,9 @@ pub struct Site<'s, 'c> {
     pub out: &'c mut Output,
     /// The worker's clock.
     pub clock: &'c mut Clock,
+    /// Lets the worker serve its other connections in the midst of this request, if that can be done here. No partition is held
+    /// meanwhile.
+    pub pause: Option<&'c dyn Fn()>,
 }
 
 /// The partitions a command needs.
@@ -112,6 +118,13 @@ fn guard(site: &mut Site, row: &Row, _args: Args) -> Result<(), CmdError> {
     {
         return Err(super::pubsub::not_while_subscribed(row.command));
     }
+    if site.state.scripts.is_busy() && !flags.has(flag::ALLOW_BUSY) {
+        return Err(super::script_run::busy(site.state));
+    }
+    if flags.has(flag::SCRIPT) || is_exec(row.command) {
+        // What a script may run is decided by the memory used when it begins.
+        site.client.script_oom = evict::is_over(site.state) && !make_room(site);
+    }
     if flags.has(flag::DENYOOM) && evict::is_over(site.state) && !make_room(site) {
         return Err(error::OOM);
     }
@@ -155,7 +168,12 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
         site.stats.commands[row.id].rejected.add(1);
     }
     let mark = site.out.mark();
-    site.out.error(error.text());
+    if site.client.multi.is_some() && error.code() == "BUSY" && args[0].eq_ignore_ascii_case(b"exec") {
+        super::transaction::leave(site.state, site.client);
+        site.out.error(format!("EXECABORT Transaction discarded because of: {error}"));
+    } else {
+        site.out.error(error.text());
+    }
     site.state.count_error(site.stats, error.text());
     suppress(site, mark);
 }
@@ -185,6 +203,11 @@ fn suppress(site: &mut Site, mark: shoal_protocol::resp::Mark) {
 }
 
 fn single(site: &mut Site, row: &'static Row, args: Args) -> Flow {
+    let scripted = row.command.flags.has(flag::SCRIPT);
+    if scripted && site.pause.is_none() {
+        return Flow::OnStack;
+    }
+    let Some(_claim) = claim(site.state, scripted) else { return Flow::Contended };
     let needs = needs(row.command, args);
     let Some(held) = enter(site.state, &needs) else { return Flow::Contended };
     let first = match needs {
@@ -200,12 +223,21 @@ fn single(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     Flow::Next
 }
 
+/// The claim to scripts, if it is `wanted`; nothing if somebody has it.
+#[inline]
+fn claim(state: &State, wanted: bool) -> Option<Option<Claim<'_>>> {
+    if wanted { state.scripts.try_claim().map(Some) } else { Some(None) }
+}
+
 /// Runs a row whose partitions are entered, and counts it.
 pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Keys<'s>) -> Keys<'s> {
     let mark = site.out.mark();
     site.client.shared.command.store(row.id, std::sync::atomic::Ordering::Relaxed);
     let (state, stats, command) = (site.state, site.stats, row.command);
-    let mut cx = Cx { state, stats, client: &mut *site.client, keys, out: &mut *site.out, command };
+    let began_ns = site.clock.now_ns();
+    let (client, out, clock) = (&mut *site.client, &mut *site.out, &mut *site.clock);
+    let pause = site.pause;
+    let mut cx = Cx { state, stats, client, keys, out, clock, pause, command };
     let result = (command.run)(&mut cx, args);
     let mut keys = cx.keys;
     if let Some(tracked) = &site.client.tracking {
@@ -215,10 +247,14 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Key
     if let Err(error) = result {
         site.out.truncate(mark);
         site.out.error(error.text());
-        state.count_error(stats, error.text());
+        if !error.is_counted() {
+            state.count_error(stats, error.text());
+        }
         counts.failed.add(1);
     }
-    let cost = Cost { nanos: site.clock.lap(), reply: site.out.len_since(mark) };
+    // Commands that a script runs have read the clock since.
+    site.clock.lap();
+    let cost = Cost { nanos: site.clock.now_ns() - began_ns, reply: site.out.len_since(mark) };
     counts.calls.add(1);
     counts.nanos.add(cost.nanos);
     // A request that waits counts once it is served.
@@ -258,6 +294,11 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
         }
         return Flow::Next;
     };
+    let scripted = multi.queue.iter().any(|(row, _)| row.command.flags.has(flag::SCRIPT));
+    if scripted && site.pause.is_none() {
+        return Flow::OnStack;
+    }
+    let Some(_claim) = claim(site.state, scripted) else { return Flow::Contended };
     let (began_ns, mark) = (site.clock.now_ns(), site.out.mark());
     let mut partitions: SmallVec<[u8; 8]> = SmallVec::new();
     let mut all = false;

@@ -155,6 +155,10 @@ pub struct Client {
     pub waiting: Waiting,
     /// Commands run for it.
     pub commands: u64,
+    /// Whether memory was used up when the present script began.
+    pub script_oom: bool,
+    /// Whether the present command is run by a script.
+    pub in_script: bool,
     /// Close once the replies are sent.
     pub closing: bool,
     /// Close whatever is unsent.
@@ -177,6 +181,8 @@ impl Client {
             blocked: None,
             waiting: Waiting::Allowed,
             commands: 0,
+            script_oom: false,
+            in_script: false,
             closing: false,
             killed: false,
         }

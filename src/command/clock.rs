@@ -33,6 +33,11 @@ impl Clock {
         self.now_ns
     }
 
+    /// Brings `unix_ms` up to date in the midst of a command, whose lap goes on.
+    pub fn look(&mut self) {
+        self.unix_ms = self.base_unix_ms + ((monotonic_ns() - self.base_ns) / 1_000_000) as i64;
+    }
+
     /// Reads the clock and returns the ns since the last reading.
     #[inline]
     pub fn lap(&mut self) -> u64 {

@@ -7,33 +7,47 @@ use std::fmt;
 
 /// A command's refusal, as sent behind the `-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CmdError(Cow<'static, str>);
+pub struct CmdError {
+    text: Cow<'static, str>,
+    /// Whether it was counted where it arose: in a command that a script ran.
+    counted: bool,
+}
 
 impl CmdError {
     /// An error whose text is fixed.
     pub const fn new(text: &'static str) -> Self {
-        CmdError(Cow::Borrowed(text))
+        CmdError { text: Cow::Borrowed(text), counted: false }
     }
 
     /// An error whose text names what was wrong.
     pub fn with(text: String) -> Self {
-        CmdError(Cow::Owned(text))
+        CmdError { text: Cow::Owned(text), counted: false }
+    }
+
+    /// An error of a script, `counted` if the command it ran has been counted with it.
+    pub fn of_script(text: String, counted: bool) -> Self {
+        CmdError { text: Cow::Owned(text), counted }
+    }
+
+    /// Whether it has been counted before it is answered.
+    pub fn is_counted(&self) -> bool {
+        self.counted
     }
 
     /// The text, its code first.
     pub fn text(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The first word.
     pub fn code(&self) -> &str {
-        self.0.split(' ').next().unwrap_or("ERR")
+        self.text.split(' ').next().unwrap_or("ERR")
     }
 }
 
 impl fmt::Display for CmdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -105,6 +119,13 @@ pub const NEGATIVE_TIMEOUT: CmdError = CmdError::new("ERR timeout is negative");
 pub const TIMEOUT_OUT_OF_RANGE: CmdError = CmdError::new("ERR timeout is out of range");
 /// CLIENT UNBLOCK with ERROR ended the wait.
 pub const UNBLOCKED: CmdError = CmdError::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+
+/// A script is over its time.
+pub const BUSY_SCRIPT: CmdError =
+    CmdError::new("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.");
+/// A function is over its time.
+pub const BUSY_FUNCTION: CmdError =
+    CmdError::new("BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.");
 
 /// `command` was called with too few or too many arguments.
 pub fn wrong_arity(command: &str) -> CmdError {

@@ -181,6 +181,8 @@ fn clients(cx: &mut Cx, text: &mut String) {
 
 fn memory(cx: &mut Cx, text: &mut String) {
     let usage = Usage::of(cx);
+    let figures = &cx.state.scripts.figures;
+    let figure = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
     let (config, lazyfree) = (&cx.state.config, &cx.state.lazyfree);
     let lost = usage.resident as i64 - usage.used as i64;
     bytes(text, "used_memory", usage.used);
@@ -196,16 +198,16 @@ fn memory(cx: &mut Cx, text: &mut String) {
     line(text, "allocator_active", usage.used);
     line(text, "allocator_resident", usage.resident);
     bytes(text, "total_system_memory", process::machine_memory());
-    bytes(text, "used_memory_lua", 0);
-    line(text, "used_memory_vm_eval", 0);
-    line(text, "used_memory_scripts_eval", 0);
-    line(text, "number_of_cached_scripts", 0);
-    line(text, "number_of_functions", 0);
-    line(text, "number_of_libraries", 0);
-    line(text, "used_memory_vm_functions", 0);
-    bytes(text, "used_memory_vm_total", 0);
-    line(text, "used_memory_functions", 0);
-    bytes(text, "used_memory_scripts", 0);
+    bytes(text, "used_memory_lua", figure(&figures.scripts_vm));
+    line(text, "used_memory_vm_eval", figure(&figures.scripts_vm));
+    line(text, "used_memory_scripts_eval", figure(&figures.scripts_memory));
+    line(text, "number_of_cached_scripts", figure(&figures.scripts));
+    line(text, "number_of_functions", figure(&figures.functions));
+    line(text, "number_of_libraries", figure(&figures.libraries));
+    line(text, "used_memory_vm_functions", figure(&figures.functions_vm));
+    bytes(text, "used_memory_vm_total", figure(&figures.scripts_vm) + figure(&figures.functions_vm));
+    line(text, "used_memory_functions", figure(&figures.functions_memory));
+    bytes(text, "used_memory_scripts", figure(&figures.scripts_memory) + figure(&figures.functions_memory));
     bytes(text, "maxmemory", config.size(id::MAXMEMORY));
     line(text, "maxmemory_policy", config.choice(id::MAXMEMORY_POLICY));
     line(text, "allocator_frag_ratio", "1.00");
@@ -287,7 +289,7 @@ fn stats(cx: &mut Cx, text: &mut String) {
     line(text, "expire_cycle_cpu_milliseconds", 0);
     line(text, "evicted_keys", stats.sum(|worker| &worker.evicted));
     line(text, "evicted_clients", stats.sum(|worker| &worker.evicted_clients));
-    line(text, "evicted_scripts", 0);
+    line(text, "evicted_scripts", cx.state.scripts.figures.evicted.load(Ordering::Relaxed));
     line(text, "total_eviction_exceeded_time", 0);
     line(text, "current_eviction_exceeded_time", 0);
     line(text, "keyspace_hits", stats.sum(|worker| &worker.hits));

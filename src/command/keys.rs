@@ -167,6 +167,15 @@ impl<'a> Keys<'a> {
         self.grows = true;
     }
 
+    /// Leaves the partitions while `pause` lasts and enters them again. Only for the one running script, while all else is refused.
+    pub fn pause(&mut self, pause: &dyn Fn()) {
+        let partitions: Vec<u8> = self.held.drain(..).map(|(partition, _)| partition).collect();
+        pause();
+        self.held.extend(
+            partitions.into_iter().map(|partition| (partition, self.state.keyspace.enter(partition))),
+        );
+    }
+
     /// Names the first key of the next command, where these keys serve several.
     pub fn set_first(&mut self, first: Option<Located>) {
         self.first = first;

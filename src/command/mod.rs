@@ -16,6 +16,7 @@ pub mod parse;
 pub mod record;
 pub mod reply;
 pub mod scan;
+pub mod script_run;
 pub mod spec;
 pub mod syntax;
 pub mod table;
@@ -31,6 +32,7 @@ pub mod database;
 pub mod debug;
 pub mod dump;
 pub mod expire;
+pub mod function;
 pub mod geo;
 pub mod geo_search;
 pub mod hash;
@@ -49,6 +51,7 @@ pub mod object;
 pub mod persistence;
 pub mod pubsub;
 pub mod replication;
+pub mod script;
 pub mod server;
 pub mod set;
 pub mod set_algebra;
@@ -85,6 +88,10 @@ pub struct Cx<'s, 'c> {
     pub keys: Keys<'s>,
     /// Where the reply goes.
     pub out: &'c mut Output,
+    /// The worker's clock.
+    pub clock: &'c mut clock::Clock,
+    /// Lets the worker serve its other connections for a moment, if that can be done here.
+    pub pause: Option<&'c dyn Fn()>,
     /// The row being run.
     pub command: &'static Command,
 }
@@ -263,6 +270,8 @@ pub mod flag {
     pub const WHOLE: Flags = Flags(1 << 24);
     /// Our own, with WHOLE: enters all partitions at once even outside EXEC.
     pub const ATOMIC: Flags = Flags(1 << 25);
+    /// Our own: runs or changes scripts, for which it needs the claim.
+    pub const SCRIPT: Flags = Flags(1 << 31);
 }
 
 /// All of several flags.

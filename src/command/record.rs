@@ -97,7 +97,7 @@ fn note(site: &Site, command: &Command, args: Args, cost: Cost) {
 #[cold]
 pub fn monitor(site: &Site, row: &Row, args: Args) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let addr = &site.client.shared.addr;
+    let addr = if site.client.in_script { "lua" } else { &*site.client.shared.addr };
     let mut line =
         format!("+{}.{:06} [{} {addr}]", now.as_secs(), now.subsec_micros(), site.client.db).into_bytes();
     for (at, arg) in args.iter().enumerate() {

@@ -5,7 +5,7 @@ use super::error::{self, CmdError};
 use super::parse;
 use super::{Command, Cx, Flags, Group, command, flag, flags};
 use shoal_protocol::resp::{Args, Output};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const ADMIN: Flags = flags([flag::ADMIN, flag::NOSCRIPT]);
 
@@ -130,6 +130,11 @@ fn shutdown(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// TIME
 fn time(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // In a script time stands still.
+    let now = match cx.client.in_script {
+        true => Duration::from_millis(cx.keys.now_ms.max(0) as u64),
+        false => now,
+    };
     cx.out.array(2);
     cx.out.bulk_int(now.as_secs() as i64);
     cx.out.bulk_int(now.subsec_micros().into());

@@ -140,6 +140,10 @@ pub const GEO_STORE_BY_MEMBER: &[KeySpec] =
 pub const UPDATE_STORE_ALL: &[KeySpec] = &[at(1, 0, 1, "RW UPDATE"), at(2, -1, 1, "RO ACCESS")];
 /// A count, then so many sources.
 pub const READ_COUNTED: &[KeySpec] = &[counted(1, "RO ACCESS")];
+/// A script, a count, then so many keys, with which it may do anything.
+pub const SCRIPT: &[KeySpec] = &[counted(2, "RW ACCESS UPDATE")];
+/// A script, a count, then so many keys to be read.
+pub const SCRIPT_READ: &[KeySpec] = &[counted(2, "RO ACCESS")];
 /// A destination, a count, then so many sources.
 pub const STORE_COUNTED: &[KeySpec] = &[at(1, 0, 1, "OW UPDATE"), counted(2, "RO ACCESS")];
 /// A key of a subcommand, which is read.

@@ -35,6 +35,8 @@ const FAMILIES: &[&[Command]] = &[
     super::memory::COMMANDS,
     super::persistence::COMMANDS,
     super::replication::COMMANDS,
+    super::function::COMMANDS,
+    super::script::COMMANDS,
     super::server::COMMANDS,
     super::set::COMMANDS,
     super::set_algebra::COMMANDS,

@@ -33,6 +33,8 @@ pub(super) enum Turn {
     Full,
     /// There is more to run, once the pause that holds it is over.
     Hold,
+    /// There is more to run, on a stack of its own.
+    OnStack,
     /// Send what is due and close.
     Close,
 }
@@ -42,6 +44,7 @@ impl From<Flow> for Turn {
         match flow {
             Flow::Next => Turn::Done,
             Flow::Contended => Turn::Again,
+            Flow::OnStack => Turn::OnStack,
             Flow::Paused => Turn::Hold,
             Flow::Full => Turn::Full,
         }

@@ -6,8 +6,8 @@
 //! Invariant: it never waits for input alone while it has output unsent.
 
 use super::codec::{Codec, Protocol, Turn};
-use super::mail;
 use super::stream::Stream;
+use super::{mail, on_stack};
 use crate::command::blocking;
 use crate::command::call::Site;
 use crate::command::client::Client;
@@ -48,6 +48,15 @@ pub struct Connection {
     held: bool,
     /// Whether nothing is run before the output is sent.
     full: bool,
+    /// How the last turn ended, if what follows from it is still to be done.
+    next: Option<Turn>,
+}
+
+/// Why [`Connection::turns`] ended.
+enum End {
+    Closed,
+    /// A request wants to be run on a stack of its own.
+    OnStack,
 }
 
 /// What ended a wait.
@@ -81,20 +90,43 @@ impl Connection {
             timer: None,
             held: false,
             full: false,
+            next: None,
         }
+    }
+
+    /// The worker it lives on.
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
     }
 
     /// Serves the connection until it ends.
     pub async fn serve(mut self) {
         self.account();
-        let _ = self.turns().await;
+        let mut this = Box::new(self);
+        loop {
+            match this.turns().await {
+                Ok(End::OnStack) => {}
+                Ok(End::Closed) | Err(_) => return,
+            }
+            let (back, turn) = on_stack::turn(this).await;
+            this = back;
+            let Ok(turn) = turn else { return };
+            this.next = Some(turn);
+        }
     }
 
-    async fn turns(&mut self) -> io::Result<()> {
+    /// Serves the connection until it ends, or until a request wants a stack of its own.
+    async fn turns(&mut self) -> io::Result<End> {
         loop {
+            if let Some(turn) = self.next.take() {
+                match self.finish(turn).await? {
+                    Some(end) => return Ok(end),
+                    None => continue,
+                }
+            }
             let event = poll_fn(|task| self.poll_event(task)).await?;
             let turn = match event {
-                Event::Closed => return Ok(()),
+                Event::Closed => return Ok(End::Closed),
                 Event::Writable => self.send_on(),
                 Event::Mail => self.deliver(),
                 Event::TimeUp => self.give_up_waiting(),
@@ -102,19 +134,30 @@ impl Connection {
                 Event::Read(len, into) if self.waits() => self.set_aside(len, into),
                 Event::Read(len, into) => self.turn(len, into),
             };
-            let mut turn = turn?;
-            while turn == Turn::Again {
-                tokio::task::yield_now().await;
-                turn = self.turn(0, Into::Own)?;
-            }
-            match turn {
-                Turn::Close if self.client.killed => return Ok(()),
-                Turn::Close => return self.drain().await,
-                Turn::Hold => self.hold(),
-                Turn::Full => self.full = true,
-                Turn::Done | Turn::Again => {}
+            if let Some(end) = self.finish(turn?).await? {
+                return Ok(end);
             }
         }
+    }
+
+    /// Does what is due after a turn that ended so.
+    async fn finish(&mut self, mut turn: Turn) -> io::Result<Option<End>> {
+        while turn == Turn::Again {
+            tokio::task::yield_now().await;
+            turn = self.turn(0, Into::Own)?;
+        }
+        match turn {
+            Turn::Close if self.client.killed => return Ok(Some(End::Closed)),
+            Turn::Close => {
+                self.drain().await?;
+                return Ok(Some(End::Closed));
+            }
+            Turn::OnStack => return Ok(Some(End::OnStack)),
+            Turn::Hold => self.hold(),
+            Turn::Full => self.full = true,
+            Turn::Done | Turn::Again => {}
+        }
+        Ok(None)
     }
 
     fn poll_event(&mut self, task: &mut Context<'_>) -> Poll<io::Result<Event>> {
@@ -295,8 +338,23 @@ impl Connection {
     /// Runs what has been read and sends the replies.
     fn turn(&mut self, len: usize, into: Into) -> io::Result<Turn> {
         let worker = Rc::clone(&self.worker);
-        let mut scratch = worker.scratch.borrow_mut();
-        let Scratch { input, output, clock } = &mut *scratch;
+        self.turn_in(&mut worker.scratch.borrow_mut(), len, into, None)
+    }
+
+    /// Runs what has been set aside where it can be paused.
+    pub(super) fn turn_with_pause(&mut self, scratch: &mut Scratch, pause: &dyn Fn()) -> io::Result<Turn> {
+        self.turn_in(scratch, 0, Into::Own, Some(pause))
+    }
+
+    fn turn_in(
+        &mut self,
+        scratch: &mut Scratch,
+        len: usize,
+        into: Into,
+        pause: Option<&dyn Fn()>,
+    ) -> io::Result<Turn> {
+        let worker = Rc::clone(&self.worker);
+        let Scratch { input, output, clock } = scratch;
         clock.sync();
         let shared = &self.client.shared;
         shared.active_ms.store(clock.unix_ms, Ordering::Relaxed);
@@ -316,7 +374,7 @@ impl Connection {
         let fresh = if into == Into::Own { &[][..] } else { &input[..len] };
         let bytes = if into == Into::Own { &own[..] } else { fresh };
         let (state, stats) = (&*worker.state, worker.stats());
-        let mut site = Site { state, stats, client: &mut self.client, out: &mut self.output, clock };
+        let mut site = Site { state, stats, client: &mut self.client, out: &mut self.output, clock, pause };
         let (consumed, turn) = self.codec.run(&mut site, bytes);
         self.keep(own, fresh, consumed, into);
         if self.is_over_output_limit() {
@@ -332,7 +390,7 @@ impl Connection {
         Ok(match turn {
             Turn::Done => flushed,
             Turn::Full if self.output.is_empty() => Turn::Again,
-            Turn::Full | Turn::Again | Turn::Hold | Turn::Close => turn,
+            Turn::Full | Turn::Again | Turn::Hold | Turn::OnStack | Turn::Close => turn,
         })
     }
 

@@ -6,6 +6,7 @@ pub mod listen;
 pub mod log;
 mod mail;
 pub mod node;
+mod on_stack;
 mod run_memcache;
 mod run_resp;
 pub mod stream;

@@ -19,6 +19,7 @@ pub mod partition;
 pub mod pause;
 pub mod pubsub;
 pub mod rates;
+pub mod scripts;
 pub mod stats;
 pub mod tracking;
 pub mod version;
@@ -69,6 +70,8 @@ pub struct State {
     pub latency: latency::Latency,
     /// Who sees all requests.
     pub monitors: monitors::Monitors,
+    /// Scripts and functions.
+    pub scripts: scripts::Scripts,
     /// Whether requests are held.
     pub pause: pause::Pause,
     /// The random name of this incarnation of the node, 40 hexadecimal digits.
@@ -110,6 +113,7 @@ impl State {
             large_replies: command_log::CommandLog::default(),
             latency: latency::Latency::default(),
             monitors: monitors::Monitors::default(),
+            scripts: scripts::Scripts::default(),
             pause: pause::Pause::default(),
             run_id: (0..40).map(|_| char::from_digit(fastrand::u32(0..16), 16).unwrap_or('0')).collect(),
             started: Instant::now(),

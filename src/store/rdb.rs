@@ -33,6 +33,8 @@ use super::types::set::Set;
 use super::types::zset::{AddOptions, Added, ZSet};
 use super::value::Object;
 
+/// What stands in front of a function library's source.
+const LIBRARY: u8 = 245;
 /// The version written, unless [`VALKEY_VERSION`] has to be.
 const VERSION: u16 = 11;
 /// The version that has hashes with expiring fields.
@@ -123,6 +125,39 @@ pub fn restore(payload: &[u8], limits: &Limits, any_version: bool) -> Result<Val
     }
     let mut reader = Reader::new(body);
     read_value(&mut reader, version, limits).filter(|_| reader.is_done()).ok_or(RestoreError::Format)
+}
+
+/// Serialises the sources of function libraries for FUNCTION DUMP.
+pub fn dump_libraries<'a>(sources: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out, true);
+    for source in sources {
+        writer.byte(LIBRARY);
+        writer.string(source);
+    }
+    out.extend(VERSION.to_le_bytes());
+    out.extend(CRC64.checksum(&out).to_le_bytes());
+    out
+}
+
+/// Reads what FUNCTION DUMP has answered, here or elsewhere.
+pub fn restore_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, RestoreError> {
+    let body = payload.len().checked_sub(FOOTER).ok_or(RestoreError::Footer)?;
+    let (body, footer) = payload.split_at(body);
+    let mut footer = Reader::new(footer);
+    let version = footer.array().map(u16::from_le_bytes).ok_or(RestoreError::Footer)?;
+    let checksum = footer.array().map(u64::from_le_bytes).ok_or(RestoreError::Footer)?;
+    let intact = CRC64.checksum(&payload[..body.len() + 2]) == checksum;
+    if !intact || !(1..=NEWEST_VERSION).contains(&version) {
+        return Err(RestoreError::Footer);
+    }
+    let mut reader = Reader::new(body);
+    let mut sources = Vec::new();
+    while !reader.is_done() {
+        let source = reader.byte().filter(|&code| code == LIBRARY).and_then(|_| reader.string());
+        sources.push(source.ok_or(RestoreError::Format)?.into_owned());
+    }
+    Ok(sources)
 }
 
 /// Appends the type of a value and the value: what lies before the footer of a dump.

@@ -104,6 +104,33 @@ pub fn format_fixed(value: f64, decimals: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.as_bytes());
 }
 
+/// Appends `value` as C's `%.<digits>g`: so many significant digits (1 to 17), no zeros at the end, an exponent where that is
+/// shorter.
+pub fn format_general(value: f64, digits: usize, out: &mut Vec<u8>) {
+    if !value.is_finite() {
+        let sign = if value.is_sign_negative() { "-" } else { "" };
+        let word = if value.is_nan() { "nan" } else { "inf" };
+        out.extend_from_slice(sign.as_bytes());
+        out.extend_from_slice(word.as_bytes());
+        return;
+    }
+    let rounded = format!("{value:.*e}", digits - 1);
+    let (mantissa, exponent) = rounded.split_once('e').expect("an exponent was asked for");
+    let exponent: i32 = exponent.parse().expect("it is a small integer");
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
+    };
+    if (-4..digits as i32).contains(&exponent) {
+        let decimals = (digits as i32 - 1 - exponent) as usize;
+        out.extend_from_slice(trim(&format!("{value:.decimals$}")).as_bytes());
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        let size = exponent.unsigned_abs();
+        out.extend_from_slice(format!("{}e{sign}{size:02}", trim(mantissa)).as_bytes());
+    }
+}
+
 /// An amount of memory in bytes, as configuration files write it: digits, then nothing or `b`, `k` (1000),
 /// `kb` (1024), `m`, `mb`, `g`, `gb` in any case. `None` also where the amount passes 2^64.
 pub fn parse_memory(text: &[u8]) -> Option<u64> {
@@ -136,6 +163,25 @@ pub fn parse_yes_no(text: &[u8]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn general_spelling_is_c_s() {
+        let spelled = |value, digits| {
+            let mut out = Vec::new();
+            format_general(value, digits, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(spelled(0.1, 17), "0.10000000000000001");
+        assert_eq!(spelled(0.1, 14), "0.1");
+        assert_eq!(spelled(1e15, 14), "1e+15");
+        assert_eq!(spelled(1e15, 17), "1000000000000000");
+        assert_eq!(spelled(-0.00001, 14), "-1e-05");
+        assert_eq!(spelled(0.0001, 14), "0.0001");
+        assert_eq!(spelled(99_999_999_999_999.9, 14), "1e+14");
+        assert_eq!(spelled(1.5e300, 17), "1.5000000000000001e+300");
+        assert_eq!(spelled(f64::NEG_INFINITY, 14), "-inf");
+        assert_eq!(spelled(0.0, 14), "0");
+    }
     use proptest::prelude::*;
 
     #[test]

@@ -5,8 +5,9 @@ pub mod tick;
 use crate::command::clock::Clock;
 use crate::state::State;
 use crate::state::stats::WorkerStats;
+use corosensei::stack::DefaultStack;
 use shoal_protocol::resp::Output;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +22,16 @@ pub struct Worker {
     pub index: usize,
     /// Buffers lent to the connection whose turn it is, so that idle connections own none.
     pub scratch: RefCell<Scratch>,
+    /// What the next turn that runs scripts works with, if there was one before.
+    own_stack: Cell<Option<OwnStack>>,
+}
+
+/// A stack for a turn that can be paused, and its buffers.
+pub struct OwnStack {
+    /// The stack.
+    pub stack: DefaultStack,
+    /// The buffers, none of them for input.
+    pub scratch: Box<Scratch>,
 }
 
 /// Buffers for one turn. Never borrowed across an await.
@@ -38,7 +49,20 @@ impl Worker {
     pub fn new(state: Arc<State>, index: usize) -> Rc<Worker> {
         let scratch =
             Scratch { input: vec![0; READ_SIZE].into(), output: Output::default(), clock: Clock::new() };
-        Rc::new(Worker { state, index, scratch: RefCell::new(scratch) })
+        Rc::new(Worker { state, index, scratch: RefCell::new(scratch), own_stack: Cell::new(None) })
+    }
+
+    /// A stack for a turn that can be paused.
+    pub fn take_stack(&self) -> OwnStack {
+        self.own_stack.take().unwrap_or_else(|| {
+            let scratch = Scratch { input: Box::default(), output: Output::default(), clock: Clock::new() };
+            OwnStack { stack: DefaultStack::default(), scratch: Box::new(scratch) }
+        })
+    }
+
+    /// Keeps a stack for the next such turn.
+    pub fn give_back(&self, stack: OwnStack) {
+        self.own_stack.set(Some(stack));
     }
 
     /// This worker's counters.

@@ -34,7 +34,9 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
             }
         }
         let paused = state.pause.at(unix_ms()).is_some();
-        let paused = paused || state.housekeeping_paused.load(Ordering::Relaxed);
+        // While a script pauses nothing changes but by it.
+        let busy = state.scripts.is_busy();
+        let paused = paused || busy || state.housekeeping_paused.load(Ordering::Relaxed);
         if paused || !state.active_expire.load(Ordering::Relaxed) {
             continue;
         }

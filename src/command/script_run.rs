@@ -1,0 +1,222 @@
+//! A run of a script: what it may do to the node, and how its commands are run.
+//!
+//! A script's commands run one after another under the partitions of its declared keys and such as it enters on the way. The rules
+//! of its run (read-only, out of memory) are checked per command, as Redis does, in Redis's order and words.
+
+use super::call::{self, Site};
+use super::client::Waiting;
+use super::error::{self, CmdError};
+use super::keys::Keys;
+use super::table;
+use super::{Cx, flag};
+use crate::config::id;
+use crate::script::shebang::ScriptFlags;
+use crate::script::{Host, Style, Verdict, Vm};
+use crate::state::State;
+use crate::state::keyspace::Held;
+use crate::state::scripts::{Running, Slow};
+use crate::text::number::parse_i64;
+use shoal_protocol::resp::{Args, Output, OwnedArgs, Proto};
+
+/// A script to be run.
+pub struct Script<'a> {
+    /// Its machine.
+    pub vm: &'a Vm,
+    /// What runs.
+    pub function: &'a mlua::Function,
+    /// What errors call it: a digest, or a function's name.
+    pub name: &'a str,
+    /// What it promises.
+    pub flags: ScriptFlags,
+    /// How it gets keys and arguments.
+    pub style: Style,
+    /// Whether it was called by a command that changes nothing.
+    pub read_only: bool,
+}
+
+/// The keys and arguments of `EVAL script numkeys key ... arg ...`.
+pub fn split<'a>(args: Args<'a>, not_a_number: &CmdError) -> Result<(Args<'a>, Args<'a>), CmdError> {
+    let count = parse_i64(&args[2]).ok_or_else(|| not_a_number.clone())?;
+    if count > args.len() as i64 - 3 {
+        return Err(CmdError::new("ERR Number of keys can't be greater than number of args"));
+    }
+    let Ok(count) = usize::try_from(count) else {
+        return Err(CmdError::new("ERR Number of keys can't be negative"));
+    };
+    Ok((args.from(3).first(count), args.from(3 + count)))
+}
+
+/// Runs a script and answers with what it returns.
+pub fn run(cx: &mut Cx, script: &Script, request: Args, keys: Args, args: Args) -> Result<(), CmdError> {
+    let flags = script.flags;
+    if !flags.compatible {
+        if !flags.allow_oom && !flags.no_writes && !script.read_only && cx.client.script_oom {
+            return Err(CmdError::new(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
+        }
+        if script.read_only && !flags.no_writes {
+            return Err(CmdError::new("ERR Can not execute a script with write flag using *_ro command."));
+        }
+    }
+    cx.keys.grow_as_needed();
+    let running = cx.state.scripts.begin();
+    let (db, waiting, began_ms) = (cx.client.db, cx.client.waiting, cx.clock.unix_ms);
+    cx.client.waiting = Waiting::Denied;
+    cx.client.in_script = true;
+    let mut reply = std::mem::take(cx.out);
+    let mut run = Run {
+        cx,
+        _running: running,
+        proto: Proto::Resp2,
+        read_only: script.read_only || flags.no_writes,
+        allow_oom: !flags.compatible && flags.allow_oom,
+        began_ms,
+        script,
+        request,
+        overran: false,
+    };
+    let ended =
+        script.vm.call(&mut run, script.function, script.name, script.style, (keys, args), &mut reply);
+    *cx.out = reply;
+    cx.client.waiting = waiting;
+    cx.client.in_script = false;
+    cx.client.select(db);
+    cx.keys.db = db;
+    ended.map_err(|failure| CmdError::of_script(failure.text, failure.counted))
+}
+
+/// What a running script sees of the node.
+struct Run<'x, 's, 'c> {
+    cx: &'x mut Cx<'s, 'c>,
+    _running: Running<'s>,
+    proto: Proto,
+    read_only: bool,
+    allow_oom: bool,
+    began_ms: i64,
+    script: &'x Script<'x>,
+    request: Args<'x>,
+    overran: bool,
+}
+
+impl Run<'_, '_, '_> {
+    /// The row of a command the script may run now.
+    fn admit(&self, args: Args) -> Result<&'static table::Row, &'static str> {
+        let Some(row) = table::find_any_count(args) else {
+            return Err("ERR Unknown Redis command called from script");
+        };
+        let command = row.command;
+        if !command.takes(args.len()) {
+            return Err("ERR Wrong number of args calling Redis command from script");
+        }
+        if command.flags.has(flag::NOSCRIPT) {
+            return Err("ERR This Redis command is not allowed from script");
+        }
+        if command.flags.has(flag::WRITE) {
+            if self.read_only {
+                return Err("ERR Write commands are not allowed from read-only scripts.");
+            }
+            if !self.allow_oom
+                && self.cx.client.script_oom
+                && command.flags.has(flag::DENYOOM)
+                && !self.cx.state.scripts.has_written()
+            {
+                return Err("OOM command not allowed when used memory > 'maxmemory'.");
+            }
+            self.cx.state.scripts.note_write();
+        }
+        Ok(row)
+    }
+}
+
+impl Host for Run<'_, '_, '_> {
+    fn is_script(&self) -> bool {
+        true
+    }
+
+    fn call(&mut self, args: Args<'_>, out: &mut Output) -> Result<(), String> {
+        let row = self.admit(args)?;
+        let cx = &mut *self.cx;
+        let (state, stats) = (cx.state, cx.stats);
+        let empty = Keys::new(state, stats, Held::new(), None, cx.keys.db, cx.keys.now_ms);
+        let mut keys = std::mem::replace(&mut cx.keys, empty);
+        keys.set_first(None);
+        let mut site =
+            Site { state, stats, client: &mut *cx.client, out, clock: &mut *cx.clock, pause: None };
+        cx.keys = call::run(&mut site, row, args, keys);
+        Ok(())
+    }
+
+    fn may_run(&mut self, args: Args<'_>) -> Option<bool> {
+        let row = table::find_any_count(args)?;
+        row.command.takes(args.len()).then_some(true)
+    }
+
+    fn proto(&self) -> Proto {
+        self.proto
+    }
+
+    fn set_proto(&mut self, proto: Proto) {
+        self.proto = proto;
+    }
+
+    fn log(&mut self, level: i64, text: &str) {
+        log(level, text);
+    }
+
+    fn count_error(&mut self, text: &str) {
+        self.cx.state.count_error(self.cx.stats, text);
+    }
+
+    fn interrupt(&mut self) -> Verdict {
+        let cx = &mut *self.cx;
+        cx.clock.look();
+        let threshold = cx.state.config.int(id::BUSY_REPLY_THRESHOLD);
+        if !self.overran {
+            if threshold <= 0 || cx.clock.unix_ms - self.began_ms < threshold {
+                return Verdict::Continue;
+            }
+            self.overran = true;
+            let is_function = self.script.style == Style::Function;
+            tracing::warn!(
+                "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the {} \
+                 command. Script name is: {}.",
+                cx.clock.unix_ms - self.began_ms,
+                if is_function { "FUNCTION KILL" } else { "SCRIPT KILL" },
+                self.script.name,
+            );
+            cx.state.scripts.overrun(Slow {
+                is_function,
+                name: self.script.name.to_string(),
+                request: OwnedArgs::from(self.request),
+                began_ms: self.began_ms,
+            });
+        }
+        // Not at once: what others began before they could know that the node is busy is done by the next time.
+        else if let Some(pause) = cx.pause {
+            cx.keys.pause(pause);
+        }
+        if !cx.state.scripts.is_killed() {
+            return Verdict::Continue;
+        }
+        match self.script.style {
+            Style::Script => Verdict::Kill("Script killed by user with SCRIPT KILL."),
+            Style::Function => Verdict::Kill("Script killed by user with FUNCTION KILL."),
+        }
+    }
+}
+
+/// Logs a line of a script; `level` as scripts count.
+pub fn log(level: i64, text: &str) {
+    match level {
+        0 => tracing::debug!("{text}"),
+        1 | 2 => tracing::info!("{text}"),
+        _ => tracing::warn!("{text}"),
+    }
+}
+
+/// What others hear while a script is over its time.
+pub fn busy(state: &State) -> CmdError {
+    let is_function = state.scripts.slow(|slow| slow.is_some_and(|(slow, _)| slow.is_function));
+    if is_function { error::BUSY_FUNCTION } else { error::BUSY_SCRIPT }
+}

@@ -1,0 +1,200 @@
+//! `redis.*`, also known as `server.*`: what scripts may ask for.
+
+use super::convert::{error_table, reply_to_lua};
+use super::host;
+use super::shim::{Raise, define};
+use mlua::{Lua, MultiValue, Result, Table, Value};
+use sha1::{Digest, Sha1};
+use shoal_protocol::resp::{Output, OwnedArgs, Proto};
+
+/// The version scripts are told, as text and as the number of its parts.
+const VERSION: (&str, i64) = ("7.2.4", 0x0007_0204);
+
+/// The SHA1 digest of `bytes`, 40 hexadecimal digits.
+pub fn sha1_hex(bytes: &[u8]) -> String {
+    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The table with all functions.
+pub fn table(lua: &Lua) -> Result<Table> {
+    let api = lua.create_table()?;
+    define(lua, &api, "call", |lua, args| match call(lua, &args)? {
+        Value::Table(reply) if is_error(&reply) => Err(Raise::Value(Value::Table(reply))),
+        reply => Ok(reply),
+    })?;
+    define(lua, &api, "pcall", |lua, args| call(lua, &args))?;
+    define(lua, &api, "error_reply", |lua, args| match single_string(&args) {
+        Some(text) => Ok(error_table(lua, &text.as_bytes())?),
+        None => Ok(error_table(lua, WRONG_ARGUMENTS)?),
+    })?;
+    define(lua, &api, "status_reply", |lua, args| match single_string(&args) {
+        Some(text) => {
+            let table = lua.create_table()?;
+            table.raw_set("ok", text)?;
+            Ok(table)
+        }
+        None => Ok(error_table(lua, WRONG_ARGUMENTS)?),
+    })?;
+    define(lua, &api, "sha1hex", |lua, args| match args.len() {
+        1 => Ok(sha1_hex(&super::convert::text(&args[0]).unwrap_or_default())),
+        _ => Err(raise(lua, "wrong number of arguments")),
+    })?;
+    define(lua, &api, "log", log)?;
+    define(lua, &api, "setresp", set_resp)?;
+    define(lua, &api, "set_repl", set_repl)?;
+    define(lua, &api, "acl_check_cmd", may_run)?;
+    // There is no debugger, and effects are what is replicated.
+    define(lua, &api, "breakpoint", |_, _| Ok(false))?;
+    define(lua, &api, "debug", |_, _| Ok(()))?;
+    define(lua, &api, "replicate_commands", |_, _| Ok(true))?;
+    let constants = [
+        ("LOG_DEBUG", 0),
+        ("LOG_VERBOSE", 1),
+        ("LOG_NOTICE", 2),
+        ("LOG_WARNING", 3),
+        ("REPL_NONE", 0),
+        ("REPL_AOF", 1),
+        ("REPL_SLAVE", 2),
+        ("REPL_REPLICA", 2),
+        ("REPL_ALL", 3),
+        ("REDIS_VERSION_NUM", VERSION.1),
+        ("VALKEY_VERSION_NUM", VERSION.1),
+    ];
+    for (name, value) in constants {
+        api.raw_set(name, value)?;
+    }
+    api.raw_set("REDIS_VERSION", VERSION.0)?;
+    api.raw_set("VALKEY_VERSION", VERSION.0)?;
+    api.raw_set("SERVER_NAME", "shoal")?;
+    Ok(api)
+}
+
+const WRONG_ARGUMENTS: &[u8] = b"ERR wrong number or type of arguments";
+
+/// An error table to be raised.
+pub(super) fn raise(lua: &Lua, text: &str) -> Raise {
+    match refusal(lua, text) {
+        Ok(table) => Raise::Value(Value::Table(table)),
+        Err(error) => error.into(),
+    }
+}
+
+/// An error table with the code ERR in front of `text`.
+fn refusal(lua: &Lua, text: &str) -> Result<Table> {
+    error_table(lua, format!("ERR {text}").as_bytes())
+}
+
+fn is_error(reply: &Table) -> bool {
+    reply.raw_get::<Value>("err").is_ok_and(|err| !err.is_nil())
+}
+
+fn single_string(args: &MultiValue) -> Option<mlua::LuaString> {
+    match (args.len(), args.front()) {
+        (1, Some(Value::String(text))) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// The arguments of a command, if all are strings or numbers.
+fn command_args(args: &MultiValue) -> Option<OwnedArgs> {
+    let mut owned = OwnedArgs::new();
+    for arg in args {
+        match arg {
+            Value::String(text) => owned.push(&text.as_bytes()),
+            Value::Integer(number) => {
+                owned.push_with(|out| out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()));
+            }
+            Value::Number(number) => {
+                owned.push_with(|out| crate::text::number::format_general(*number, 17, out));
+            }
+            _ => return None,
+        }
+    }
+    Some(owned)
+}
+
+/// The reply to a command; a refusal to run it is an error table as well.
+fn call(lua: &Lua, args: &MultiValue) -> std::result::Result<Value, Raise> {
+    let refused = |text: &str| Ok(Value::Table(refusal(lua, text)?));
+    if args.is_empty() {
+        return refused("Please specify at least one argument for this redis lib call");
+    }
+    let Some(args) = command_args(args) else {
+        return refused("Lua redis lib command arguments must be strings or integers");
+    };
+    let answered = host::with_script(|host| {
+        let mut out = Output::new(host.proto());
+        host.call(args.as_args(), &mut out).map(|()| out)
+    });
+    match answered {
+        None => Err(raise(lua, "redis.call/pcall can only be called inside a script invocation")),
+        Some(Ok(mut out)) => {
+            let owned;
+            let mut bytes = match out.contiguous() {
+                Some(bytes) => bytes,
+                None => {
+                    owned = out.take_bytes();
+                    &owned[..]
+                }
+            };
+            Ok(reply_to_lua(lua, &mut bytes)?)
+        }
+        Some(Err(text)) => Ok(Value::Table(error_table(lua, text.as_bytes())?)),
+    }
+}
+
+fn log(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {
+    if args.len() < 2 {
+        return Err(raise(lua, "redis.log() requires two arguments or more."));
+    }
+    let Some(level) = super::convert::to_number(&args[0]) else {
+        return Err(raise(lua, "First argument must be a number (log level)."));
+    };
+    if !(0.0..=3.0).contains(&level) {
+        return Err(raise(lua, "Invalid debug level."));
+    }
+    let words: Vec<Vec<u8>> = args.iter().skip(1).filter_map(super::convert::text).collect();
+    let text = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+    host::with(|host| host.log(level as i64, &text));
+    Ok(())
+}
+
+fn set_resp(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {
+    if args.len() != 1 {
+        return Err(raise(lua, "redis.setresp() requires one argument."));
+    }
+    let proto = match super::convert::to_number(&args[0]).map(|version| version as i64) {
+        Some(2) => Proto::Resp2,
+        Some(3) => Proto::Resp3,
+        _ => return Err(raise(lua, "RESP version must be 2 or 3.")),
+    };
+    host::with_script(|host| host.set_proto(proto))
+        .ok_or_else(|| raise(lua, "redis.setresp can only be called inside a script invocation"))
+}
+
+fn set_repl(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {
+    if host::with_script(|_| ()).is_none() {
+        return Err(raise(lua, "redis.set_repl can only be called inside a script invocation"));
+    }
+    if args.len() != 1 {
+        return Err(raise(lua, "redis.set_repl() requires two arguments."));
+    }
+    match super::convert::to_number(&args[0]) {
+        Some(flags) if (0.0..4.0).contains(&flags) => Ok(()),
+        _ => Err(raise(lua, "Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")),
+    }
+}
+
+fn may_run(lua: &Lua, args: MultiValue) -> std::result::Result<bool, Raise> {
+    if args.is_empty() {
+        return Err(raise(lua, "Please specify at least one argument for this redis lib call"));
+    }
+    let Some(args) = command_args(&args) else {
+        return Err(raise(lua, "Lua redis lib command arguments must be strings or integers"));
+    };
+    match host::with_script(|host| host.may_run(args.as_args())) {
+        None => Err(raise(lua, "redis.acl_check_cmd can only be called inside a script invocation")),
+        Some(None) => Err(raise(lua, "Invalid command passed to redis.acl_check_cmd()")),
+        Some(Some(may)) => Ok(may),
+    }
+}
