@@ -1,11 +1,12 @@
 //! OBJECT: what is known of a key's value besides the value.
 
 use super::error::CmdError;
+use super::keys::Keys;
 use super::server::{container, write_help};
 use super::{Command, Cx, Group, category, command, flag, flags, spec};
 use crate::config::id;
 use crate::state::access::AccessClock;
-use crate::store::entry::ValueRef;
+use crate::store::entry::{Entry, ValueRef};
 use shoal_protocol::resp::Args;
 
 /// The family's rows.
@@ -47,9 +48,14 @@ const SHARED: i64 = i32::MAX as i64;
 /// Integers below this are shared.
 const SHARED_INTEGERS: i64 = 10_000;
 
+/// The entry of `key`, its clock left alone and no miss reported.
+fn look<'k>(keys: &'k mut Keys, key: &[u8]) -> Option<&'k Entry> {
+    if keys.exists(key) { keys.peek(key) } else { None }
+}
+
 /// OBJECT ENCODING key
 fn encoding(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    match cx.keys.inspect(&args[2]) {
+    match look(&mut cx.keys, &args[2]) {
         Some(entry) => cx.out.bulk(entry.encoding().as_bytes()),
         None => cx.out.null(),
     }
@@ -62,7 +68,7 @@ fn refcount(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let policy = cx.state.config.choice(id::MAXMEMORY_POLICY);
     let by_access = policy.ends_with("lru") || policy.ends_with("lfu");
     let shares = cx.state.config.size(id::MAXMEMORY) == 0 || !by_access;
-    match cx.keys.inspect(&args[2]).map(|entry| entry.value()) {
+    match look(&mut cx.keys, &args[2]).map(|entry| entry.value()) {
         Some(ValueRef::Int(0..SHARED_INTEGERS)) if shares => cx.out.int(SHARED),
         Some(_) => cx.out.int(1),
         None => cx.out.null(),
@@ -73,7 +79,7 @@ fn refcount(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// OBJECT IDLETIME key
 fn idletime(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let now_ms = cx.keys.now_ms;
-    match cx.keys.inspect(&args[2]).map(|entry| entry.clock()) {
+    match look(&mut cx.keys, &args[2]).map(|entry| entry.clock()) {
         None => cx.out.null(),
         Some(_) if counts_accesses(cx) => {
             return Err(CmdError::new(
@@ -89,7 +95,7 @@ fn idletime(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// OBJECT FREQ key
 fn freq(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let now_ms = cx.keys.now_ms;
-    match cx.keys.inspect(&args[2]).map(|entry| entry.clock()) {
+    match look(&mut cx.keys, &args[2]).map(|entry| entry.clock()) {
         None => cx.out.null(),
         Some(clock) if counts_accesses(cx) => cx.out.int(cx.keys.clock().frequency(clock, now_ms).into()),
         Some(_) => {

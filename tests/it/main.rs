@@ -2,6 +2,7 @@
 
 mod connections;
 mod harness;
+mod keyspace;
 mod lifecycle;
 mod memcache;
 mod transcripts;

@@ -50,6 +50,8 @@ check('version', 1, preg_match('/^\d+\.\d+\.\d+/', $version[0]));
 $stats = array_values($m->getStats());
 check('stats', true, isset($stats[0]['curr_items']));
 
+// By default sessions take the binary protocol, which memcached deprecates and Shoal does not speak.
+ini_set('memcached.sess_binary_protocol', '0');
 ini_set('session.save_handler', 'memcached');
 ini_set('session.save_path', '127.0.0.1:' . getenv('MEMCACHED_PORT'));
 session_id('shoalsuite');

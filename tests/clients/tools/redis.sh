@@ -80,5 +80,5 @@ printf 'return redis.call("GET", KEYS[1])\n' >"$work/script.lua"
 check '--eval' v "$(cli --eval "$work/script.lua" a)"
 holds 'INFO' 'redis_version:' "$(cli info server)"
 holds 'CLIENT LIST' 'addr=127.0.0.1:' "$(cli client list)"
-holds 'HELP is in the client' 'set the string|Set the string' "$(printf 'help set\n' | cli 2>&1)"
+holds 'HELP is in the client' '[Ss]ets? the string' "$(printf 'help set\n' | cli 2>&1)"
 exit $failed
