@@ -474,7 +474,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Decodes `\uXXXX`, or two of them that make one character; returns the bytes used up.
+    /// Decodes `\u` and four digits, or two of them that make one character; returns the bytes used up.
     fn unicode(&self, out: &mut Vec<u8>) -> Option<usize> {
         let hex = |from: usize| -> Option<u32> {
             let digits = self.text.get(self.at + from..self.at + from + 4)?;
