@@ -89,8 +89,8 @@ mod tests {
         assert!(resident() > 100 * 1024);
         assert!(machine_memory() > resident());
         assert!(system().starts_with("Linux "));
-        let (_, user) = cpu_times(CpuOf::Process);
-        assert!(user >= cpu_times(CpuOf::Thread).1);
+        let (_, of_thread) = cpu_times(CpuOf::Thread);
+        assert!(cpu_times(CpuOf::Process).1 >= of_thread);
         assert!(raise_descriptor_limit(16) >= 16);
     }
 }

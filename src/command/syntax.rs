@@ -115,7 +115,7 @@ impl<'a> Parser<'a> {
         let mut begins: Vec<usize> = Vec::new();
         while let Some(word) = self.peek() {
             match word {
-                "]" | ">" | "|" => break,
+                "]" | ">" | "|" | "..." => break,
                 "[" if self.repeats(&mut arguments, &mut begins)? => {}
                 _ => {
                     begins.push(self.at);
