@@ -12,4 +12,4 @@ pub mod store;
 pub mod text;
 pub mod worker;
 
-pub use server::node::Node;
+pub use server::node::{Node, Signals};

@@ -2,7 +2,7 @@
 
 use shoal::config::{self, Startup};
 use shoal::error::Error;
-use shoal::{Node, memory};
+use shoal::{Node, Signals, memory};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -27,9 +27,11 @@ fn run() -> Result<(), Error> {
         Startup::Serve(config) => *config,
     };
     shoal::server::log::start(&config)?;
+    let signals = Signals::catch()?;
     let node = Node::start(config)?;
     announce(&node);
-    node.run_until_signal()
+    node.run_until(signals);
+    Ok(())
 }
 
 /// Says where the node can be reached, and how to see that it works.

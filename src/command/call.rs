@@ -164,17 +164,21 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
     if let Some(multi) = &mut site.client.multi {
         multi.aborted = true;
     }
-    if let Some(row) = table::find_any_count(args) {
+    let row = table::find_any_count(args);
+    if let Some(row) = row {
         site.stats.commands[row.id].rejected.add(1);
     }
     let mark = site.out.mark();
-    if site.client.multi.is_some() && error.code() == "BUSY" && args[0].eq_ignore_ascii_case(b"exec") {
+    if row.is_some_and(|row| is_exec(row.command)) {
+        // An EXEC that cannot be run is the end of its transaction, queued or not.
         super::transaction::leave(site.state, site.client);
-        site.out.error(format!("EXECABORT Transaction discarded because of: {error}"));
+        let error = error::exec_refused(error);
+        site.out.error(error.text());
+        site.state.count_error(site.stats, error.text());
     } else {
         site.out.error(error.text());
+        site.state.count_error(site.stats, error.text());
     }
-    site.state.count_error(site.stats, error.text());
     suppress(site, mark);
 }
 

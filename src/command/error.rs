@@ -127,6 +127,12 @@ pub const BUSY_SCRIPT: CmdError =
 pub const BUSY_FUNCTION: CmdError =
     CmdError::new("BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.");
 
+/// EXEC itself is refused, for this reason.
+pub fn exec_refused(reason: &CmdError) -> CmdError {
+    let reason = reason.text().strip_prefix("ERR ").unwrap_or(reason.text());
+    CmdError::with(format!("EXECABORT Transaction discarded because of: {reason}"))
+}
+
 /// `command` was called with too few or too many arguments.
 pub fn wrong_arity(command: &str) -> CmdError {
     CmdError::with(format!("ERR wrong number of arguments for '{command}' command"))

@@ -13,7 +13,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A node, running in threads of its own until it is stopped or dropped.
 pub struct Node {
@@ -100,24 +101,19 @@ impl Node {
         self.join_workers();
     }
 
-    /// Serves until SIGTERM, SIGINT or [`Node::stop`], then stops in good order.
-    pub fn run_until_signal(self) -> Result<(), Error> {
-        let thread = |source| Error::Thread { source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread)?;
+    /// Serves until one of `signals` comes or [`Node::stop`] is called, then stops in good order.
+    pub fn run_until(self, signals: Signals) {
+        let Signals { runtime, mut terminate, mut interrupt } = signals;
+        let main = self.workers.len();
         runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate()).map_err(thread)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(thread)?;
-            let main = self.workers.len();
             tokio::select! {
                 _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
                 _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
                 () = poll_fn(|task| self.state.poll_stop(main, task)) => {}
             }
-            Ok(())
-        })?;
+        });
         self.stop();
         self.join();
-        Ok(())
     }
 
     fn join_workers(&mut self) {
@@ -129,6 +125,26 @@ impl Node {
         if let Some(path) = self.unix_path.take() {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+/// SIGTERM and SIGINT. From the moment this exists they ask the node to stop; before, they end the process.
+pub struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches both. To be called before anybody can know that the node is there.
+    pub fn catch() -> Result<Signals, Error> {
+        let thread = |source| Error::Thread { source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread)?;
+        let within = runtime.enter();
+        let terminate = signal(SignalKind::terminate()).map_err(thread)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(thread)?;
+        drop(within);
+        Ok(Signals { runtime, terminate, interrupt })
     }
 }
 

@@ -418,7 +418,7 @@ const TRIM: &[&[Arg]] = &[
     &[Word("MAXLEN"), Word("~"), Count, Word("LIMIT"), Count],
 ];
 const RANGE_START: Arg = Of(&["-", "0", "5", "(3-1", "10-2", "abc", "(-"]);
-const RANGE_END: Arg = Of(&["+", "20", "(9-0", "7-1", "100", "+1"]);
+const RANGE_END: Arg = Of(&["+", "20", "(9-0", "7-1", "100", "+"]);
 
 const STREAM: &[Row] = &[
     row("XADD", &[Key(Stream), StreamId, Many(1, 3, &[Member, Value])]).weight(50),

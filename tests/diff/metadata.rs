@@ -24,6 +24,8 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "arity",
         "7.2 takes a command without arguments and says that it has no keys",
     ),
+    ("wait", "flags", "7.2 says that it blocks"),
+    ("wait", "categories", "7.2 says that it blocks"),
     ("zrank", "arity", "7.2 takes WITHSCORE"),
     ("zrevrank", "arity", "7.2 takes WITHSCORE"),
 ];

@@ -20,6 +20,16 @@ fn sigterm_stops_in_good_order() {
 }
 
 #[test]
+fn shutdown_stops_in_good_order() {
+    let mut node = harness::node(&[]);
+    let mut client = node.connect();
+    assert_eq!(client.line("SHUTDOWN WRONG").expect("a reply").to_string(), "-ERR syntax error");
+    client.send(&["SHUTDOWN"]).expect("sent");
+    assert!(node.wait(PATIENCE).expect("the node ends").success());
+    assert!(client.closes());
+}
+
+#[test]
 fn a_port_in_use_is_said_so() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();

@@ -26,6 +26,7 @@ macro_rules! transcripts {
 transcripts! {
     bitmap
     blocking
+    cluster
     connection
     dump
     expire
@@ -37,6 +38,7 @@ transcripts! {
     list
     memcache_classic
     memcache_meta
+    newer
     object
     protocol
     pubsub
@@ -67,6 +69,37 @@ fn hold(name: &str) {
     }
     transcript.retain_served(&mut served);
     verdict(&transcript.run(&node, Level::Full));
+}
+
+/// Commands that no transcript can hold, and where they are run instead.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("monitor", "tests/clients/tools/redis.sh"),
+    ("pfselftest", "commands.rs"),
+    ("shutdown", "lifecycle.rs"),
+];
+
+/// Every row of the command table is run by a transcript, or by the test named in [`ELSEWHERE`].
+#[test]
+fn every_command_is_run() {
+    let node = harness::node(&[]);
+    let mut client = node.connect();
+    let mut run = BTreeSet::new();
+    for transcript in NAMES.iter().map(|name| read(name)).filter(|t| !t.is_memcached()) {
+        // What fails here fails in the file's own test.
+        transcript.run(&node, Level::Full);
+        // After each: CONFIG RESETSTAT is among what is run.
+        let stats = client.line("INFO commandstats").expect("the node answers");
+        let stats = String::from_utf8_lossy(stats.text().unwrap_or_default()).into_owned();
+        let ran = |line: &str| Some(line.strip_prefix("cmdstat_")?.split_once(':')?.0.to_string());
+        run.extend(stats.lines().filter_map(ran));
+    }
+    let list = client.line("COMMAND LIST").expect("the node answers");
+    let names = list.items().iter().filter_map(Value::text).map(|n| String::from_utf8_lossy(n).into_owned());
+    let elsewhere = |name: &str| ELSEWHERE.iter().any(|(command, _)| *command == name);
+    // A container is run through its subcommands.
+    let container = |name: &str| run.iter().any(|r| r.strip_prefix(name).is_some_and(|s| s.starts_with('|')));
+    let left: Vec<String> = names.filter(|n| !run.contains(n) && !elsewhere(n) && !container(n)).collect();
+    assert!(left.is_empty(), "no transcript runs {left:?}");
 }
 
 fn verdict(failures: &[String]) {

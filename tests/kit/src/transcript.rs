@@ -21,6 +21,7 @@
 //! @sleep 20                 milliseconds
 //! @resp 3                   the rest of the section is for this version only
 //! @newer why                the next step does what Redis 7.0 does not
+//! @new why                  and so does the rest of the section
 //! ```
 //!
 //! A file that begins with `@memcached` speaks the memcached protocol: `>` lines are sent together as they
@@ -106,13 +107,14 @@ impl Transcript {
     /// Reads `text`; the error names the line.
     pub fn parse(name: &str, text: &str) -> Result<Transcript, String> {
         let memcached = text.starts_with("@memcached");
-        let mut reader = Reader { lines: text.lines().enumerate().peekable(), only: None, newer: false };
+        let mut reader =
+            Reader { lines: text.lines().enumerate().peekable(), only: None, newer: false, all_newer: false };
         let mut sections = vec![Section { title: String::new(), steps: Vec::new() }];
         while let Some((at, line)) = reader.lines.next() {
             let fail = |e: String| format!("{name}:{}: {e}", at + 1);
             if let Some(title) = line.strip_prefix("==") {
                 sections.push(Section { title: title.trim().into(), steps: Vec::new() });
-                reader.only = None;
+                (reader.only, reader.all_newer) = (None, false);
                 continue;
             }
             let step = match memcached {
@@ -186,6 +188,7 @@ struct Reader<'a> {
     lines: std::iter::Peekable<std::iter::Enumerate<std::str::Lines<'a>>>,
     only: Option<u8>,
     newer: bool,
+    all_newer: bool,
 }
 
 impl Reader<'_> {
@@ -219,6 +222,10 @@ impl Reader<'_> {
                 self.newer = true;
                 Ok(None)
             }
+            ("new", why) if !why.is_empty() => {
+                self.all_newer = true;
+                Ok(None)
+            }
             ("resp", version @ ("2" | "3")) => {
                 self.only = Some(version.as_bytes()[0] - b'0');
                 Ok(None)
@@ -233,7 +240,7 @@ impl Reader<'_> {
     }
 
     fn finish(&mut self, line: usize, connection: String, action: Action, expected: Expected) -> Step {
-        let newer = std::mem::take(&mut self.newer);
+        let newer = std::mem::take(&mut self.newer) | self.all_newer;
         Step { line, only: self.only, newer, connection, action, expected }
     }
 
