@@ -27,6 +27,9 @@ use shoal_protocol::resp::{Args, Output};
 /// Instructions between two looks at the time.
 const INTERVAL: u32 = 100_000;
 
+/// What stack frames call the prelude.
+const PRELUDE: &str = "=prelude";
+
 /// Why a run ended without a reply.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -67,7 +70,7 @@ impl Vm {
         let math: Table = globals.raw_get("math")?;
         number::define_random(&lua, &math)?;
         let handler = lua.create_function(handle_error)?;
-        let prelude = lua.load(include_str!("prelude.lua")).set_name("=prelude");
+        let prelude = lua.load(include_str!("prelude.lua")).set_name(PRELUDE);
         let (front, globals, run, load_only): (Table, Table, Function, Function) = prelude.call(handler)?;
         lua.set_globals(front)?;
         watch(&lua, HookTriggers::new().every_nth_instruction(INTERVAL))?;
@@ -120,7 +123,9 @@ impl Vm {
                 (false, error) => Ok(Err(self.failure(name, error)?)),
             }
         })
-        .unwrap_or_else(|error: mlua::Error| Err(Failure { text: format!("ERR {error}"), counted: false }))
+        .unwrap_or_else(|error: mlua::Error| {
+            Err(Failure { text: format!("ERR {}", message(&error)), counted: false })
+        })
     }
 
     fn strings(&self, args: Args<'_>) -> Result<Table> {
@@ -227,8 +232,10 @@ fn shown(value: &Value) -> String {
 
 /// Looks at the time now and then. A script to be killed is stopped at every line, so that it cannot catch its end.
 fn watch(lua: &Lua, triggers: HookTriggers) -> Result<()> {
-    lua.set_global_hook(triggers, |lua, _| match host::with(|host| host.interrupt()) {
+    lua.set_global_hook(triggers, |lua, debug| match host::with(|host| host.interrupt()) {
         None | Some(Verdict::Continue) => Ok(VmState::Continue),
+        // The prelude is what catches the error.
+        Some(Verdict::Kill(_)) if debug.source().source.as_deref() == Some(PRELUDE) => Ok(VmState::Continue),
         Some(Verdict::Kill(text)) => {
             watch(lua, HookTriggers::new().every_nth_instruction(1).every_line())?;
             Err(mlua::Error::RuntimeError(text.to_string()))
