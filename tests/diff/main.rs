@@ -30,7 +30,7 @@ use crate::play::{Pair, Sequence, shrink};
 const ENOUGH: usize = 25;
 
 #[test]
-#[ignore = "the server does not have all its commands yet"]
+#[ignore = "still finds differences, most of them in streams"]
 fn shoal_answers_as_redis_does() {
     let Some(reference) = installed(Server::redis(&[])) else { return };
     compare(&Pair { reference, subject: shoal() }, seconds());
@@ -43,7 +43,7 @@ fn shoal_answers_as_memcached_does() {
 }
 
 #[test]
-#[ignore = "the server does not have all its commands yet"]
+#[ignore = "still finds differences, most of them in streams"]
 fn shoal_describes_its_commands_as_redis_does() {
     let Some(reference) = installed(Server::redis(&[])) else { return };
     let differences = metadata::compare(&reference, &shoal()).expect("both servers answer");
