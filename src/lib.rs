@@ -1,5 +1,6 @@
 //! Shoal: a distributed in-memory cache that speaks RESP and the memcached protocol.
 
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod error;

@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the lowest. A layer knows those before it.
-const LAYERS: &[&str] = &["text", "store", "script", "state", "command", "worker", "server", "main"];
+const LAYERS: &[&str] =
+    &["text", "cluster", "store", "script", "state", "command", "worker", "server", "main"];
 
 /// Known by every layer from `store` on; these know `text`, and each other.
 const EVERYWHERE: &[&str] = &["config", "error", "memory", "process"];
@@ -18,15 +19,27 @@ const ALSO: &[(&str, &str)] = &[];
 
 /// Words that reach out of the program, and the places (files or directories under `src`) that may say them.
 const REACH: &[(&str, &[&str])] = &[
-    ("tokio::", &["worker/", "server/", "main.rs"]),
-    ("TcpStream", &["server/"]),
-    ("TcpListener", &["server/"]),
+    ("tokio::", &["cluster/link", "cluster/consensus", "cluster/driver", "worker/", "server/", "main.rs"]),
+    ("TcpStream", &["cluster/link", "server/"]),
+    ("TcpListener", &["cluster/link", "server/"]),
     ("UdpSocket", &[]),
     ("UnixListener", &["server/"]),
     // The configuration is a file, the process and its machine are described by files.
-    ("std::fs", &["config/", "process.rs", "memory.rs", "server/", "main.rs"]),
+    ("std::fs", &["cluster/consensus", "config/", "process.rs", "memory.rs", "server/", "main.rs"]),
     // One clock reading serves a batch of commands.
-    ("Instant::now", &["worker/", "server/", "state/mod.rs", "command/call.rs", "command/blocking.rs"]),
+    (
+        "Instant::now",
+        &[
+            "cluster/link",
+            "cluster/consensus",
+            "cluster/driver",
+            "worker/",
+            "server/",
+            "state/mod.rs",
+            "command/call.rs",
+            "command/blocking.rs",
+        ],
+    ),
     // TIME answers with the clock itself, and what is recorded bears it.
     ("SystemTime::now", &["worker/", "server/", "state/mod.rs", "command/server.rs", "command/record.rs"]),
     ("std::process::exit", &["main.rs"]),
