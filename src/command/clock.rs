@@ -1,5 +1,7 @@
 //! The time as a worker knows it: read once at the start of a batch and once after each command.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// How often the wall clock is read anew, so that a change of it is followed; in ns.
 const RESYNC_NS: u64 = 100_000_000;
 
@@ -9,14 +11,15 @@ pub struct Clock {
     pub unix_ms: i64,
     now_ns: u64,
     base_ns: u64,
-    base_unix_ms: i64,
+    /// Unix time at `base_ns`, in ns: whole milliseconds would have two workers disagree by one.
+    base_unix_ns: i64,
 }
 
 impl Clock {
     /// A clock set by the system's.
     pub fn new() -> Clock {
-        let (now_ns, unix_ms) = (monotonic_ns(), crate::state::unix_ms());
-        Clock { unix_ms, now_ns, base_ns: now_ns, base_unix_ms: unix_ms }
+        let (now_ns, base_unix_ns) = (monotonic_ns(), unix_ns());
+        Clock { unix_ms: base_unix_ns / 1_000_000, now_ns, base_ns: now_ns, base_unix_ns }
     }
 
     /// Starts a batch: what passed since the last reading belongs to nobody.
@@ -35,7 +38,7 @@ impl Clock {
 
     /// Brings `unix_ms` up to date in the midst of a command, whose lap goes on.
     pub fn look(&mut self) {
-        self.unix_ms = self.base_unix_ms + ((monotonic_ns() - self.base_ns) / 1_000_000) as i64;
+        self.unix_ms = self.unix_ms_at(monotonic_ns());
     }
 
     /// Reads the clock and returns the ns since the last reading.
@@ -44,8 +47,13 @@ impl Clock {
         let now_ns = monotonic_ns();
         let passed = now_ns - self.now_ns;
         self.now_ns = now_ns;
-        self.unix_ms = self.base_unix_ms + ((now_ns - self.base_ns) / 1_000_000) as i64;
+        self.unix_ms = self.unix_ms_at(now_ns);
         passed
+    }
+
+    #[inline]
+    fn unix_ms_at(&self, now_ns: u64) -> i64 {
+        (self.base_unix_ns + (now_ns - self.base_ns) as i64) / 1_000_000
     }
 }
 
@@ -53,6 +61,10 @@ impl Default for Clock {
     fn default() -> Self {
         Clock::new()
     }
+}
+
+fn unix_ns() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
 }
 
 /// The monotonic clock in ns. `std::time::Instant` reads the same, but its arithmetic costs as much as the reading, and
@@ -77,5 +89,22 @@ mod tests {
             passed += clock.lap();
         }
         assert!((clock.unix_ms - crate::state::unix_ms()).abs() < 1000);
+    }
+
+    /// Two clocks that were set at different moments of a millisecond told times a millisecond apart, so a key given 100 s
+    /// by one worker had 100,001 ms to live in the eyes of another.
+    #[test]
+    fn clocks_set_at_different_moments_agree() {
+        let mut clocks: Vec<Clock> = Vec::new();
+        let mut apart = 0;
+        for _ in 0..50 {
+            clocks.push(Clock::new());
+            while clocks[0].lap() < 37_000 {}
+            let now_ns = monotonic_ns();
+            let (first, last) = (clocks[0].unix_ms_at(now_ns), clocks[clocks.len() - 1].unix_ms_at(now_ns));
+            apart += u32::from(first != last);
+        }
+        // What lies between the two readings of a new clock may span the end of a millisecond.
+        assert!(apart < 10, "{apart} of 50");
     }
 }

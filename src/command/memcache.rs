@@ -111,7 +111,10 @@ fn run(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow {
             match outcome {
                 None => return Flow::Contended,
                 Some(Err(fault)) => say(site.out, noreply, fault.line()),
-                Some(Ok(Err(_))) => say(site.out, noreply, write::NOT_FOUND),
+                Some(Ok(Err(why))) => {
+                    item::note_uncounted(site.stats, why, decr);
+                    say(site.out, noreply, write::NOT_FOUND);
+                }
                 Some(Ok(Ok(_))) if noreply => {}
                 Some(Ok(Ok(sum))) => write::number(site.out, sum),
             }

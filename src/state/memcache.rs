@@ -5,7 +5,8 @@ use super::lazyfree::Garbage;
 use super::stats::Counter;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is counted of memcached requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,22 +69,26 @@ impl Counts {
 pub struct Memcache {
     /// Counts by prefix.
     pub prefixes: Prefixes,
-    /// Unix time in ms of the flush that is to come; 0 for none.
-    flush_at_ms: AtomicI64,
+    /// Databases to be emptied, and when, in Unix time in ms.
+    flushes: Mutex<BTreeMap<usize, i64>>,
 }
 
 impl Memcache {
-    /// Has database 0 emptied at that Unix time in ms (0: never), in place of what was asked for before.
-    pub fn flush_at(&self, at_ms: i64) {
-        self.flush_at_ms.store(at_ms, Ordering::Relaxed);
+    /// Has database `db` emptied at that Unix time in ms (`None`: never), in place of what was asked for it before.
+    pub fn flush_at(&self, db: usize, at_ms: Option<i64>) {
+        let mut flushes = self.flushes.lock();
+        match at_ms {
+            Some(at_ms) => flushes.insert(db, at_ms),
+            None => flushes.remove(&db),
+        };
     }
 
-    /// Whether a flush is due; true for one caller alone.
-    pub fn flush_is_due(&self, now_ms: i64) -> bool {
-        let at_ms = self.flush_at_ms.load(Ordering::Relaxed);
-        at_ms != 0
-            && at_ms <= now_ms
-            && self.flush_at_ms.compare_exchange(at_ms, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    /// A database whose flush is due; each is told once.
+    pub fn due_flush(&self, now_ms: i64) -> Option<usize> {
+        let mut flushes = self.flushes.lock();
+        let db = *flushes.iter().find(|(_, at_ms)| **at_ms <= now_ms)?.0;
+        flushes.remove(&db);
+        Some(db)
     }
 }
 
@@ -163,15 +168,17 @@ mod tests {
     #[test]
     fn a_flush_is_due_once_and_the_last_one_asked_for_counts() {
         let memcache = Memcache::default();
-        assert!(!memcache.flush_is_due(1000));
-        memcache.flush_at(500);
-        memcache.flush_at(2000);
-        assert!(!memcache.flush_is_due(1000));
-        assert!(memcache.flush_is_due(2000));
-        assert!(!memcache.flush_is_due(2000));
-        memcache.flush_at(3000);
-        memcache.flush_at(0);
-        assert!(!memcache.flush_is_due(4000));
+        assert_eq!(memcache.due_flush(1000), None);
+        memcache.flush_at(0, Some(500));
+        memcache.flush_at(0, Some(2000));
+        memcache.flush_at(3, Some(1500));
+        assert_eq!(memcache.due_flush(1000), None);
+        assert_eq!(memcache.due_flush(1500), Some(3));
+        assert_eq!(memcache.due_flush(2000), Some(0));
+        assert_eq!(memcache.due_flush(2000), None);
+        memcache.flush_at(0, Some(3000));
+        memcache.flush_at(0, None);
+        assert_eq!(memcache.due_flush(4000), None);
     }
 
     #[test]

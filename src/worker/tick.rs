@@ -22,8 +22,8 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
     loop {
         interval.tick().await;
         let state = &worker.state;
-        if state.memcache.flush_is_due(unix_ms()) {
-            memcache::flush(state, 0);
+        while let Some(db) = state.memcache.due_flush(unix_ms()) {
+            memcache::flush(state, db);
         }
         if worker.index == 0 {
             take_figures(state);

@@ -285,6 +285,10 @@ fn memory_used_up() {
     let request = format!("set old 0 0 100000\n{value}\nget old");
     both.memcached(&request, "SERVER_ERROR out of memory storing object\nEND");
     assert_eq!(both.stat("store_no_memory"), 2);
+    both.redis("CONFIG SET maxmemory 2mb", "+OK");
+    both.memcached("mg new N60 v", "EN");
+    both.memcached("ma new N60", "SERVER_ERROR Out of memory allocating new item");
+    both.redis("CONFIG SET maxmemory 24mb", "+OK");
     both.memcached("delete k0", "DELETED");
     both.memcached("delete k1\nset old 0 0 1\ny", "DELETED\nSTORED");
 }

@@ -26,6 +26,8 @@ pub enum Fault {
     TooLarge,
     /// There is no memory for the item and nothing may be evicted.
     OutOfMemory,
+    /// The same, of a number that `ma` was to make.
+    OutOfMemoryForNumber,
     /// The key holds a value of another protocol that is no string.
     WrongType,
     /// `flush_all` is switched off.
@@ -110,6 +112,7 @@ impl Fault {
             Fault::NonNumeric => b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
             Fault::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
             Fault::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",
+            Fault::OutOfMemoryForNumber => b"SERVER_ERROR Out of memory allocating new item\r\n",
             Fault::WrongType => b"SERVER_ERROR the key holds a value that is not a string\r\n",
             Fault::FlushRefused => b"CLIENT_ERROR flush_all not allowed\r\n",
             Fault::ShutdownRefused => b"ERROR: shutdown not enabled\r\n",

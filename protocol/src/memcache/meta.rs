@@ -253,16 +253,16 @@ pub(super) fn set(mut tokens: Tokens<'_>) -> Line<'_> {
     let Some(key) = tokens.next() else {
         return Line::refused(Fault::Unknown);
     };
-    let Some(len) = tokens.next().and_then(block_len) else {
+    let Some(len) = tokens.next().filter(|_| key.len() <= MAX_KEY) else {
+        return Line::refused(Fault::BadFormat);
+    };
+    if !flags_fit(tokens, MAX_SET_FLAGS) {
+        return Line::refused(Fault::FlagsTooLong);
+    }
+    let Some(len) = block_len(len) else {
         return Line::refused(Fault::BadFormat);
     };
     let refused = |fault| Line::Refused { fault, noreply: false, block: Some(len) };
-    if key.len() > MAX_KEY {
-        return refused(Fault::BadFormat);
-    }
-    if !flags_fit(tokens, MAX_SET_FLAGS) {
-        return refused(Fault::FlagsTooLong);
-    }
     let meta = match Meta::parse(key, tokens) {
         Ok(meta) => meta,
         Err(fault) => return refused(fault),

@@ -4,9 +4,8 @@
 //! is wrong with them and how far to skip is decided here; what a request does is not. Sockets, clocks, configuration and the
 //! store are unknown.
 //!
-//! What is accepted and refused, and in which words, is what memcached 1.6 does. Three things are kept from its later
-//! releases: the meta flags `E` and `x`, `N` on an append, and that a store refused for its line has its data block skipped
-//! whenever the length of that block could be read.
+//! What is accepted and refused, and in which words, is what memcached 1.6 does. Two things are kept from its later
+//! releases: the meta flags `E` and `x`, and `N` on an append.
 //!
 //! Invariant: no input, whole or cut anywhere, makes this module panic or look at the same data twice for every
 //! piece it comes in.

@@ -209,7 +209,8 @@ pub(super) enum Line<'a> {
     Request(Request<'a>),
     /// A store; `len` bytes of data and a line end follow.
     Store { head: Head<'a>, len: usize },
-    /// Wrong. If `block` is known, a data block of that many bytes follows and is to be skipped.
+    /// Wrong. A `block` of that many bytes of data follows and is to be skipped; where there is none, memcached takes whatever
+    /// follows for the next request, even behind a store.
     Refused { fault: Fault, noreply: bool, block: Option<usize> },
     /// Somebody takes this for a web server.
     Http,
@@ -385,10 +386,10 @@ fn store(mut tokens: Tokens<'_>, verb: Verb, with_cas: bool) -> Line<'_> {
         return Line::refused(Fault::Unknown);
     }
     let noreply = is_noreply(extra.or(unique).unwrap_or(bytes));
-    let block = block_len(bytes);
-    let refused = Line::Refused { fault: Fault::BadFormat, noreply, block };
+    let refused = Line::refused_unless(noreply, Fault::BadFormat);
 
-    let (Some(flags), Some(exptime), Some(len)) = (parse_u32(flags), parse_i64(exptime), block) else {
+    let (Some(flags), Some(exptime), Some(len)) = (parse_u32(flags), parse_i64(exptime), block_len(bytes))
+    else {
         return refused;
     };
     let cas = unique.and_then(parse_u64);

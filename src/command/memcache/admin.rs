@@ -56,13 +56,11 @@ pub(super) fn run(site: &mut Site, request: &Request) {
 /// `flush_all [delay]`
 fn flush_all(site: &mut Site, delay: i64) {
     site.stats.memcache.add(Count::CmdFlush);
-    let now_ms = site.clock.unix_ms;
-    match expiry_ms(delay, now_ms).filter(|at_ms| *at_ms > now_ms) {
-        Some(at_ms) => site.state.memcache.flush_at(at_ms),
-        None => {
-            site.state.memcache.flush_at(0);
-            flush(site.state, site.client.db);
-        }
+    let (now_ms, db) = (site.clock.unix_ms, site.client.db);
+    let at_ms = expiry_ms(delay, now_ms).filter(|at_ms| *at_ms > now_ms);
+    site.state.memcache.flush_at(db, at_ms);
+    if at_ms.is_none() {
+        flush(site.state, db);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::command::call::{Site, make_room};
 use crate::command::keys::{Keys, text};
 use crate::config::{id, notify};
 use crate::state::memcache::{Count, PrefixCounts};
+use crate::state::stats::WorkerStats;
 use crate::state::{State, evict};
 use crate::store::entry::{Entry, Extras, Mark, Marks, Payload, ValueRef};
 use shoal_protocol::memcache::{Fault, Limits, Verb, expires_at, write};
@@ -89,10 +90,7 @@ pub(super) fn send(
     let cas = if with_cas { Some(keys.version(key).unwrap_or(0)) } else { None };
     note_prefix(keys, key, |counts| counts.get += 1);
     let (clock, now_ms, counts) = (keys.clock(), keys.now_ms, &keys.stats().memcache);
-    counts.add(Count::CmdGet);
-    if touches {
-        counts.add(Count::CmdTouch);
-    }
+    counts.add(if touches { Count::CmdTouch } else { Count::CmdGet });
     let expired = keys.stats().expired.get();
     let Some(entry) = keys.fetch(key) else {
         counts.add(if touches { Count::TouchMisses } else { Count::GetMisses });
@@ -265,10 +263,7 @@ pub(super) fn count(
     compare: u64,
 ) -> Result<Result<u64, Uncounted>, Fault> {
     let counts = &keys.stats().memcache;
-    let Some(entry) = keys.find(key) else {
-        counts.add(if decr { Count::DecrMisses } else { Count::IncrMisses });
-        return Ok(Err(Uncounted::NotFound));
-    };
+    let Some(entry) = keys.find(key) else { return Ok(Err(Uncounted::NotFound)) };
     if matches!(entry.value(), ValueRef::Object(_)) {
         return Err(Fault::WrongType);
     }
@@ -293,6 +288,13 @@ pub(super) fn count(
     keys.modified(notify::STRING, "incrby", key);
     counts.add(if decr { Count::DecrHits } else { Count::IncrHits });
     Ok(Ok(sum))
+}
+
+/// Notes that there was nothing to count with.
+pub(super) fn note_uncounted(stats: &WorkerStats, why: Uncounted, decr: bool) {
+    if why == Uncounted::NotFound {
+        stats.memcache.add(if decr { Count::DecrMisses } else { Count::IncrMisses });
+    }
 }
 
 /// The number an item holds as memcached reads it: blanks may precede it, anything may follow it after a blank.

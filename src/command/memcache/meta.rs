@@ -38,9 +38,11 @@ fn end(site: &mut Site, result: Option<Result<(), Fault>>) -> Flow {
     Flow::Next
 }
 
-/// Seconds an item has to live, `None` if for ever.
+/// Seconds an item has to live, rounded up, `None` if for ever.
 fn ttl_s(expires_at: Option<i64>, now_ms: i64) -> Option<u64> {
-    expires_at.map(|at_ms| u64::try_from(at_ms.saturating_sub(now_ms)).unwrap_or(0).div_ceil(1000))
+    // Less a millisecond, by which the worker that set the expiry may be ahead of this one.
+    let left_s = |at_ms: i64| u64::try_from(at_ms.saturating_sub(now_ms + 1)).unwrap_or(0).div_ceil(1000);
+    expires_at.map(|at_ms| left_s(at_ms).max(u64::from(at_ms > now_ms)))
 }
 
 /// `mg <key> <flags>*`
@@ -49,26 +51,32 @@ pub(super) fn get(site: &mut Site, meta: &Meta) -> Flow {
     let mut scratch = KeyScratch::default();
     let wire = meta.key();
     let key = wire.decode(&mut scratch);
-    let result = on_key(site, key, |keys, out| get_here(keys, out, key, meta));
+    let has_room = has_room(site, meta);
+    let result = on_key(site, key, |keys, out| get_here(keys, out, key, meta, has_room));
     end(site, result)
 }
 
-fn get_here(keys: &mut Keys, out: &mut Output, key: &[u8], meta: &Meta) -> Result<(), Fault> {
+/// Whether there is memory for an item that is made if it is missing; true where none is to be made.
+#[inline]
+fn has_room(site: &mut Site, meta: &Meta) -> bool {
+    !meta.has(b'N') || !evict::is_over(site.state) || make_room(site)
+}
+
+fn get_here(keys: &mut Keys, out: &mut Output, key: &[u8], meta: &Meta, has_room: bool) -> Result<(), Fault> {
     let (now_ms, clock, counts) = (keys.now_ms, keys.clock(), &keys.stats().memcache);
     let touches = meta.has(b'T');
-    counts.add(if touches { Count::CmdTouch } else { Count::CmdGet });
     if meta.has(b'c') {
         keys.version(key);
     }
     let (fetched, created) = match keys.fetch(key) {
         Some(entry) => (answer_hit(out, meta, entry, false, now_ms, clock)?, false),
-        None if meta.has(b'N') => {
+        None if meta.has(b'N') && has_room => {
             vivify(keys, key, Payload::text(b""), version_wanted(meta));
             let Some(entry) = keys.find(key) else { return Err(Fault::OutOfMemory) };
             (answer_hit(out, meta, entry, true, now_ms, clock)?, true)
         }
         None => {
-            counts.add(if touches { Count::TouchMisses } else { Count::GetMisses });
+            [Count::CmdGet, Count::GetMisses].into_iter().for_each(|count| counts.add(count));
             if !meta.quiet() {
                 let mut line = MetaLine::new(out, Code::En);
                 line.echo_all(meta);
@@ -77,7 +85,8 @@ fn get_here(keys: &mut Keys, out: &mut Output, key: &[u8], meta: &Meta) -> Resul
             return Ok(());
         }
     };
-    counts.add(if touches { Count::TouchHits } else { Count::GetHits });
+    let hit = if touches { [Count::CmdTouch, Count::TouchHits] } else { [Count::CmdGet, Count::GetHits] };
+    hit.into_iter().for_each(|count| counts.add(count));
     if touches || created {
         item::expire(keys, key, fetched);
     }
@@ -254,7 +263,7 @@ pub(super) fn arith(site: &mut Site, meta: &Meta, decr: bool) -> Flow {
     let mut scratch = KeyScratch::default();
     let wire = meta.key();
     let key = wire.decode(&mut scratch);
-    let has_room = meta.vivify().is_none() || !evict::is_over(site.state) || make_room(site);
+    let has_room = has_room(site, meta);
     let result = on_key(site, key, |keys, out| arith_here(keys, out, key, meta, decr, has_room));
     end(site, result)
 }
@@ -275,8 +284,7 @@ fn arith_here(
         }
         Err(Uncounted::NotFound) if meta.has(b'N') => {
             if !has_room {
-                keys.stats().memcache.add(Count::StoreNoMemory);
-                return Err(Fault::OutOfMemory);
+                return Err(Fault::OutOfMemoryForNumber);
             }
             created = true;
             let mut digits = itoa::Buffer::new();
@@ -285,6 +293,7 @@ fn arith_here(
             meta.initial()
         }
         Err(why) => {
+            item::note_uncounted(keys.stats(), why, decr);
             let code = if why == Uncounted::Exists { Code::Ex } else { Code::Nf };
             let mut line = MetaLine::new(out, code);
             line.echo_all(meta);
