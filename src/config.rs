@@ -213,6 +213,12 @@ impl Config {
         &self.caches
     }
 
+    /// Directives without effect that are not at their defaults.
+    pub fn set_in_vain(&self) -> impl Iterator<Item = Id> {
+        let defaults = Config::default();
+        Id::all().filter(move |&id| id.row().inert && self.print(id) != defaults.print(id))
+    }
+
     /// The answer to CONFIG GET: names and values of all that match any of the patterns, each once.
     ///
     /// A pattern matches names and aliases in any case. One without wildcards finds its directive even if that

@@ -1,7 +1,8 @@
 //! The `shoal` binary: arguments to exit code.
 
-use shoal::config::{self, Startup};
+use shoal::config::{self, Config, Startup, id};
 use shoal::error::Error;
+use shoal::server::service::{self, PidFile};
 use shoal::{Node, Signals, memory};
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            tracing::error!("cannot start: {}", shoal::error::chain(&error));
             eprintln!("shoal: {}", shoal::error::chain(&error));
             ExitCode::FAILURE
         }
@@ -26,17 +28,39 @@ fn run() -> Result<(), Error> {
         }
         Startup::Serve(config) => *config,
     };
+    let dir = config.text(id::DIR);
+    std::env::set_current_dir(&*dir).map_err(|source| Error::Read { path: (&*dir).into(), source })?;
+    let background = service::detach(&config)?;
     shoal::server::log::start(&config)?;
+    introduce(&config);
     let signals = Signals::catch()?;
     let node = Node::start(config)?;
+    let _pid_file = PidFile::write(&node.state().config);
     announce(&node);
+    if let Some(background) = background {
+        background.ready().map_err(|source| Error::Thread { source })?;
+    }
+    let state = std::sync::Arc::clone(node.state());
+    service::notify(&state.config, "READY=1");
     node.run_until(signals);
+    service::notify(&state.config, "STOPPING=1");
     Ok(())
+}
+
+/// Says who this is, and what was asked for in vain.
+fn introduce(config: &Config) {
+    let file = config.file().map_or("none".into(), |file| file.display().to_string());
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    tracing::info!("Shoal {version}, PID: {pid}, configuration file: {file}");
+    let vain: Vec<&str> = config.set_in_vain().map(|id| id.name()).collect();
+    if !vain.is_empty() {
+        tracing::warn!("directives that have no effect here: {}", vain.join(", "));
+    }
 }
 
 /// Says where the node can be reached, and how to see that it works.
 fn announce(node: &Node) {
-    let mut text = String::from("ready");
+    let mut places = Vec::new();
     let mut hints = Vec::new();
     for (name, addresses, hint) in [
         ("RESP", node.addresses(), "redis-cli -p PORT ping"),
@@ -44,8 +68,14 @@ fn announce(node: &Node) {
     ] {
         let Some(first) = addresses.first() else { continue };
         let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        text.push_str(&format!("; {name} on {}", all.join(", ")));
+        places.push(format!("{name} on {}", all.join(", ")));
         hints.push(hint.replace("PORT", &first.port().to_string()));
     }
-    tracing::info!("{text}; try: {}", hints.join(" or: "));
+    let socket = node.state().config.text(id::UNIXSOCKET);
+    if !socket.is_empty() {
+        places.push(format!("RESP on {socket}"));
+        hints.push(format!("redis-cli -s {socket} ping"));
+    }
+    hints.truncate(2);
+    tracing::info!("Ready to accept connections: {}; try: {}", places.join("; "), hints.join(" or: "));
 }

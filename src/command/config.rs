@@ -63,6 +63,12 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let caller = Caller { local: cx.client.is_local(), loading: false };
     match cx.state.config.change(&pairs, caller) {
         Ok(change) => {
+            if let Err((directive, reason)) = cx.state.reconfigure(&change) {
+                cx.state.config.roll_back(change);
+                let argument = directive.name().to_string();
+                let refused = SetError::Refused { argument, reason: reason.into() };
+                return Err(CmdError::with(format!("ERR {refused}")));
+            }
             if change.touches(id::MAXMEMORY) || change.touches(id::MAXMEMORY_CLIENTS) {
                 limits::evict_clients(cx.state, cx.stats);
             }

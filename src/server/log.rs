@@ -1,27 +1,62 @@
 //! The log: lines on standard output or in `logfile`, at the level of `loglevel`.
+//!
+//! The file is opened for every line, as Redis does, so whoever rotates logs need not tell this process.
 
 use crate::config::{Config, id};
 use crate::error::Error;
 use std::fs::OpenOptions;
-use std::sync::Mutex;
-use tracing::level_filters::LevelFilter;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The level of the log this process began, if it did.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// Begins logging for the whole process. Where the embedding program logs already, that stays.
 pub fn start(config: &Config) -> Result<(), Error> {
-    let level = match config.choice(id::LOGLEVEL) {
-        "debug" => LevelFilter::DEBUG,
+    let path = config.text(id::LOGFILE);
+    let writer = if path.is_empty() {
+        BoxMakeWriter::new(io::stdout)
+    } else {
+        append(&path).map_err(|source| Error::Write { path: (&*path).into(), source })?;
+        let path = Arc::clone(&path);
+        BoxMakeWriter::new(move || -> Box<dyn Write> {
+            // A disk that is full must not stop the node.
+            append(&path).map_or_else(|_| Box::new(io::sink()) as Box<dyn Write>, |file| Box::new(file))
+        })
+    };
+    let colours = path.is_empty() && io::stdout().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(colours).with_writer(writer);
+    let (filter, handle) = reload::Layer::new(level(config));
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+        let _ = LEVEL.set(handle);
+    }
+    Ok(())
+}
+
+/// Follows a change of `loglevel`.
+pub fn set_level(config: &Config) {
+    if let Some(handle) = LEVEL.get() {
+        let _ = handle.reload(level(config));
+    }
+}
+
+fn append(path: &str) -> io::Result<std::fs::File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// The level as the log knows it.
+fn level(config: &Config) -> LevelFilter {
+    match config.choice(id::LOGLEVEL) {
+        "debug" => LevelFilter::TRACE,
+        "verbose" => LevelFilter::DEBUG,
         "warning" => LevelFilter::WARN,
         "nothing" => LevelFilter::OFF,
         _ => LevelFilter::INFO,
-    };
-    let path = config.text(id::LOGFILE);
-    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false);
-    if path.is_empty() {
-        let _ = log.try_init();
-    } else {
-        let file = OpenOptions::new().create(true).append(true).open(&*path);
-        let file = file.map_err(|source| Error::Write { path: (&*path).into(), source })?;
-        let _ = log.with_ansi(false).with_writer(Mutex::new(file)).try_init();
     }
-    Ok(())
 }

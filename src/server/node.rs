@@ -1,15 +1,14 @@
 //! A running node: its state and its workers' threads.
 
 use super::codec::Protocol;
-use super::listen;
-use super::unix;
+use super::listeners::{self, Listeners, Unavailable};
+use super::{listen, reconfigure, unix};
 use crate::config::{Config, id};
 use crate::error::Error;
 use crate::state::State;
 use crate::worker::{Worker, tick};
 use std::future::poll_fn;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::net::{TcpListener, UnixListener};
@@ -27,11 +26,10 @@ pub struct Node {
     unix_path: Option<String>,
 }
 
-/// A worker's listeners.
+/// A worker's listeners that stay where they are.
 #[derive(Default)]
 struct Sockets {
-    /// With what is spoken there.
-    tcp: Vec<(Protocol, std::net::TcpListener)>,
+    memcached: Vec<std::net::TcpListener>,
     unix: Option<(String, std::os::unix::net::UnixListener)>,
 }
 
@@ -49,20 +47,29 @@ impl Node {
                 own.unix = Some((unix_path.clone(), listener.try_clone().map_err(fail)?));
             }
         }
-        // Without a port of its own it listens on a free one, unless it can be reached otherwise.
-        let addresses = match config.int(id::PORT) as u16 {
-            0 if !unix_path.is_empty() => Vec::new(),
-            port => listen_on(&config, Protocol::Resp, port, &mut sockets)?,
-        };
         let memcached_addresses = match config.int(id::MEMCACHED_PORT) as u16 {
             0 => Vec::new(),
-            port => listen_on(&config, Protocol::Memcache, port, &mut sockets)?,
+            port => {
+                let (addresses, opened) = listeners::open_all(&config, port, workers, &[])?;
+                sockets.iter_mut().zip(opened).for_each(|(own, opened)| own.memcached = opened);
+                addresses
+            }
         };
+        let listeners = Arc::new(Listeners::new(workers));
+        // Without a port of its own it listens on a free one, unless it can be reached otherwise.
+        if config.int(id::PORT) == 0 && unix_path.is_empty() {
+            listeners.open_anywhere(&config)?;
+        } else {
+            listeners.open(&config)?;
+        }
+        let addresses = listeners.addresses();
         let state = Arc::new(State::new(config, workers, crate::command::table::len()));
+        reconfigure::follow(&state, &listeners);
         let spawn = |(index, sockets)| {
             let state = Arc::clone(&state);
+            let listeners = Arc::clone(&listeners);
             let name = format!("worker-{index}");
-            let run = move || run_worker(state, index, workers, sockets);
+            let run = move || run_worker(state, (index, workers), listeners, sockets);
             std::thread::Builder::new().name(name).spawn(run).map_err(|source| Error::Thread { source })
         };
         let workers = sockets.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
@@ -157,69 +164,25 @@ impl Drop for Node {
     }
 }
 
-/// Descriptors a node needs besides those of its clients.
-const OWN_DESCRIPTORS: u64 = 64;
-
 /// Makes sure that there are descriptors for `maxclients` connections, or lowers it to as many as there can be.
 fn fit_descriptors(config: &mut Config) -> Result<(), Error> {
-    let wanted = config.size(id::MAXCLIENTS) as u64 + OWN_DESCRIPTORS;
-    let limit = crate::process::raise_descriptor_limit(wanted);
-    if limit >= wanted {
-        return Ok(());
-    }
-    let clients = limit.saturating_sub(OWN_DESCRIPTORS).max(1);
-    tracing::warn!("maxclients is lowered to {clients}: the system gives this process {limit} descriptors");
+    let Err(clients) = reconfigure::reserve_descriptors(config) else { return Ok(()) };
+    tracing::warn!("maxclients is lowered to {clients}: the system gives this process no more descriptors");
     config.set("maxclients", &clients.to_string()).map(|_| ())
 }
 
-/// Listens on `port` at every address to bind to, and returns where it does.
-fn listen_on(
-    config: &Config,
-    protocol: Protocol,
-    port: u16,
-    sockets: &mut [Sockets],
-) -> Result<Vec<SocketAddr>, Error> {
-    let mut found = Vec::new();
-    for address in config.bind_addresses() {
-        let backlog = config.int(id::TCP_BACKLOG) as i32;
-        match listen_at(&address.address, port, backlog, protocol, sockets) {
-            Ok(at) => found.push(at),
-            Err(_) if address.optional => {}
-            Err(source) => {
-                let address = format!("{}:{port}", address.address);
-                return Err(Error::Listen { address, source });
-            }
-        }
+impl From<Unavailable> for Error {
+    fn from(Unavailable { address, source }: Unavailable) -> Error {
+        Error::Listen { address, source }
     }
-    Ok(found)
 }
 
-/// Gives every worker a socket at the same address; port 0 becomes one free port for all.
-fn listen_at(
-    host: &str,
-    port: u16,
-    backlog: i32,
-    protocol: Protocol,
-    sockets: &mut [Sockets],
-) -> io::Result<SocketAddr> {
-    let host = match host {
-        "*" => "0.0.0.0",
-        "::*" => "::",
-        host => host,
-    };
-    let mut at = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
-    if port != 0 && listen::is_taken(at)? {
-        return Err(io::ErrorKind::AddrInUse.into());
-    }
-    for own in sockets {
-        let socket = listen::bind(at, backlog)?;
-        at = socket.local_addr()?;
-        own.tcp.push((protocol, socket));
-    }
-    Ok(at)
-}
-
-fn run_worker(state: Arc<State>, index: usize, workers: usize, sockets: Sockets) {
+fn run_worker(
+    state: Arc<State>,
+    (index, workers): (usize, usize),
+    listeners: Arc<Listeners>,
+    sockets: Sockets,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -239,14 +202,17 @@ fn run_worker(state: Arc<State>, index: usize, workers: usize, sockets: Sockets)
                 Err(error) => tracing::error!(%error, "cannot listen on the Unix socket"),
             }
         }
-        for (protocol, socket) in sockets.tcp {
+        for socket in sockets.memcached {
             match TcpListener::from_std(socket) {
                 Ok(listener) => {
-                    drop(tokio::task::spawn_local(listen::accept(worker.clone(), protocol, listener)));
+                    let accept = listen::accept(worker.clone(), Protocol::Memcache, listener);
+                    drop(tokio::task::spawn_local(accept));
                 }
                 Err(error) => tracing::error!(%error, "cannot listen"),
             }
         }
+        let own = worker.clone();
+        tokio::task::spawn_local(async move { listeners.serve(own).await });
         tokio::task::spawn_local(tick::run(worker.clone(), workers));
         poll_fn(|task| state.poll_stop(index, task)).await;
     });

@@ -25,10 +25,15 @@ pub mod tracking;
 pub mod version;
 pub mod waiting;
 
-use crate::config::{Config, id, notify};
+use crate::config::table::Id;
+use crate::config::{Change, Config, id, notify};
 use atomic_waker::AtomicWaker;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Carries out a change of directives; on failure names one and says why, and nothing has changed.
+pub type Reconfigure = Box<dyn Fn(&Config, &Change) -> Result<(), (Id, String)> + Send + Sync>;
 
 /// One node's state.
 pub struct State {
@@ -86,6 +91,7 @@ pub struct State {
     pub startup_memory: usize,
     saved_unix: AtomicI64,
     changes_at_save: AtomicU64,
+    reconfigure: OnceLock<Reconfigure>,
     stopping: AtomicBool,
     stop_wakers: Box<[AtomicWaker]>,
 }
@@ -122,6 +128,7 @@ impl State {
             startup_memory: crate::memory::used(),
             saved_unix: AtomicI64::new(unix_ms() / 1000),
             changes_at_save: AtomicU64::new(0),
+            reconfigure: OnceLock::new(),
             stopping: AtomicBool::new(false),
             stop_wakers: (0..=workers).map(|_| AtomicWaker::new()).collect(),
             config,
@@ -147,6 +154,16 @@ impl State {
                 self.tracking.shrink(most, |number, visit| visit(&mut self.keyspace.enter(number)));
             }
         }
+    }
+
+    /// Says who carries out changes of directives that reach beyond the configuration. Only the first call counts.
+    pub fn set_reconfigure(&self, carry_out: Reconfigure) {
+        let _ = self.reconfigure.set(carry_out);
+    }
+
+    /// Has a change of directives carried out.
+    pub fn reconfigure(&self, change: &Change) -> Result<(), (Id, String)> {
+        self.reconfigure.get().map_or(Ok(()), |carry_out| carry_out(&self.config, change))
     }
 
     /// Notes that the data was "saved" now.

@@ -29,7 +29,8 @@ pub(super) const MEMORY: Group = Group {
             Kind::Int { min: 0, max: 100 },
             "10",
             "How much of a command's time eviction may take, from 0 to 100 (no bound).",
-        ),
+        )
+        .inert(),
         row("lfu-log-factor", COUNT31, "10", "How slowly the frequency counter of an entry grows."),
         row("lfu-decay-time", COUNT31, "1", "Minutes after which an entry's frequency counter is lowered."),
         row(
@@ -37,22 +38,31 @@ pub(super) const MEMORY: Group = Group {
             Kind::Int { min: 1, max: 10 },
             "1",
             "How eagerly expired keys nobody asks for are removed, from 1 to 10.",
-        ),
+        )
+        .inert(),
         row("activerehashing", BOOL, "yes", "Grow tables in idle moments too.").inert(),
-        row("import-mode", BOOL, "no", "Do not expire or evict keys while another server's data comes in."),
+        row("import-mode", BOOL, "no", "Do not expire or evict keys while another server's data comes in.")
+            .inert(),
     ],
 };
 
 pub(super) const LAZY_FREE: Group = Group {
     title: "Freeing memory in the background",
     rows: &[
-        row("lazyfree-lazy-eviction", BOOL, "yes", "Free evicted values in the background."),
+        row(
+            "lazyfree-lazy-eviction",
+            BOOL,
+            "yes",
+            "Free evicted values in the background. Here whoever needs the memory frees it, holding no keys up.",
+        )
+        .inert(),
         row("lazyfree-lazy-expire", BOOL, "yes", "Free expired values in the background."),
         row("lazyfree-lazy-server-del", BOOL, "yes", "Free overwritten values in the background."),
         row("lazyfree-lazy-user-del", BOOL, "yes", "Make DEL free values as UNLINK does."),
         row("lazyfree-lazy-user-flush", BOOL, "yes", "Make FLUSHALL and FLUSHDB free in the background."),
         row("replica-lazy-flush", BOOL, "yes", "Free a copy's old data in the background.")
-            .alias("slave-lazy-flush"),
+            .alias("slave-lazy-flush")
+            .inert(),
     ],
 };
 
@@ -62,7 +72,7 @@ const NO_DEFRAG: &str = "Active defragmentation cannot be enabled: it requires a
 pub(super) const DEFRAGMENTATION: Group = Group {
     title: "Defragmentation",
     rows: &[
-        row("activedefrag", Kind::OnlyNo(NO_DEFRAG), "no", "Move data about to free memory pages."),
+        row("activedefrag", Kind::OnlyNo(NO_DEFRAG), "no", "Move data about to free memory pages.").inert(),
         row(
             "active-defrag-ignore-bytes",
             Kind::Memory { min: 1, max: i64::MAX },
@@ -219,11 +229,12 @@ pub(super) const SNAPSHOTS: Group = Group {
             "",
             "Pairs of seconds and changes: snapshot after so many seconds if so many keys changed. Empty takes \
              none by itself: this is a cache.",
-        ),
+        ).inert(),
         row("dbfilename", Kind::Text(value::db_file_name), "dump.rdb", "Name of the snapshot in dir.")
-            .change(Mutability::Protected),
-        row("rdbcompression", BOOL, "yes", "Compress texts in a snapshot."),
-        row("rdbchecksum", BOOL, "yes", "Close a snapshot with a checksum.").immutable(),
+            .change(Mutability::Protected)
+            .inert(),
+        row("rdbcompression", BOOL, "yes", "Compress texts in a snapshot.").inert(),
+        row("rdbchecksum", BOOL, "yes", "Close a snapshot with a checksum.").immutable().inert(),
         row(
             "rdb-version-check",
             Kind::Enum(&["strict", "relaxed"]),
@@ -231,8 +242,9 @@ pub(super) const SNAPSHOTS: Group = Group {
             "Refuse snapshots and dumps of later versions.",
         ),
         row("rdb-del-sync-files", BOOL, "no", "Remove snapshots made to bring a copy up to date.").inert(),
-        row("rdb-save-incremental-fsync", BOOL, "yes", "Flush a snapshot to disk as it is written."),
-        row("stop-writes-on-bgsave-error", BOOL, "yes", "Refuse writes after a snapshot could not be saved."),
+        row("rdb-save-incremental-fsync", BOOL, "yes", "Flush a snapshot to disk as it is written.").inert(),
+        row("stop-writes-on-bgsave-error", BOOL, "yes", "Refuse writes after a snapshot could not be saved.")
+            .inert(),
         row(
             "sanitize-dump-payload",
             Kind::Enum(&["no", "yes", "clients"]),
@@ -260,44 +272,53 @@ pub(super) const SNAPSHOTS: Group = Group {
 pub(super) const APPEND_ONLY_FILE: Group = Group {
     title: "Append-only file",
     rows: &[
-        row("appendonly", BOOL, "no", "Log every write to a file.").change(Mutability::NotWhileLoading),
+        row("appendonly", BOOL, "no", "Log every write to a file.")
+            .change(Mutability::NotWhileLoading)
+            .inert(),
         row(
             "appendfilename",
             Kind::Text(value::append_file_name),
             "appendonly.aof",
             "First part of its names.",
         )
-        .immutable(),
+        .immutable()
+        .inert(),
         row(
             "appenddirname",
             Kind::Text(value::append_dir_name),
             "appendonlydir",
             "Directory of the files, in dir.",
         )
-        .immutable(),
+        .immutable()
+        .inert(),
         row(
             "appendfsync",
             Kind::Enum(&["everysec", "always", "no"]),
             "everysec",
             "When to flush it to disk.",
-        ),
+        )
+        .inert(),
         row(
             "no-appendfsync-on-rewrite",
             BOOL,
             "no",
             "Do not flush while the file is rewritten or a snapshot saved.",
-        ),
+        )
+        .inert(),
         row(
             "auto-aof-rewrite-percentage",
             COUNT31,
             "100",
             "Growth in percent that starts a rewrite; 0 never does.",
-        ),
-        row("auto-aof-rewrite-min-size", BYTES, "64mb", "Size below which none starts."),
-        row("aof-load-truncated", BOOL, "yes", "Start from a file that ends in the middle of a command."),
-        row("aof-use-rdb-preamble", BOOL, "yes", "Begin a rewritten file with a snapshot."),
-        row("aof-rewrite-incremental-fsync", BOOL, "yes", "Flush a rewritten file as it is written."),
-        row("aof-timestamp-enabled", BOOL, "no", "Write the time into the file, for recovery to a moment."),
+        )
+        .inert(),
+        row("auto-aof-rewrite-min-size", BYTES, "64mb", "Size below which none starts.").inert(),
+        row("aof-load-truncated", BOOL, "yes", "Start from a file that ends in the middle of a command.")
+            .inert(),
+        row("aof-use-rdb-preamble", BOOL, "yes", "Begin a rewritten file with a snapshot.").inert(),
+        row("aof-rewrite-incremental-fsync", BOOL, "yes", "Flush a rewritten file as it is written.").inert(),
+        row("aof-timestamp-enabled", BOOL, "no", "Write the time into the file, for recovery to a moment.")
+            .inert(),
         row("aof-disable-auto-gc", BOOL, "no", "Keep files that are no longer needed.").hidden().inert(),
     ],
 };

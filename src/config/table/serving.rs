@@ -30,7 +30,8 @@ pub(super) const NETWORK: Group = Group {
             "0",
             "HTTP port for health checks, metrics and administration; 0 turns it off.",
         )
-        .change(Mutability::Startup),
+        .change(Mutability::Startup)
+        .inert(),
         row(
             "protected-mode",
             BOOL,
@@ -55,7 +56,7 @@ pub(super) const NETWORK: Group = Group {
         )
         .immutable(),
         row("unixsocketgroup", TEXT, "", "Group that owns the Unix socket.").immutable(),
-        row("bind-source-addr", TEXT, "", "Local address of connections this node opens."),
+        row("bind-source-addr", TEXT, "", "Local address of connections this node opens.").inert(),
         row(
             "socket-mark-id",
             Kind::Int { min: 0, max: u32::MAX as i64 },
@@ -102,32 +103,36 @@ pub(super) const NETWORK: Group = Group {
 pub(super) const TLS: Group = Group {
     title: "TLS",
     rows: &[
-        row("tls-port", PORT, "0", "TCP port of the Redis protocol over TLS; 0 turns it off."),
-        row("tls-cert-file", TEXT, "", "Certificate (PEM) this node presents.").reload(),
-        row("tls-key-file", TEXT, "", "Private key (PEM) of that certificate.").reload(),
-        row("tls-key-file-pass", TEXT, "", "Passphrase of the private key.").sensitive(),
+        row("tls-port", PORT, "0", "TCP port of the Redis protocol over TLS; 0 turns it off.").inert(),
+        row("tls-cert-file", TEXT, "", "Certificate (PEM) this node presents.").reload().inert(),
+        row("tls-key-file", TEXT, "", "Private key (PEM) of that certificate.").reload().inert(),
+        row("tls-key-file-pass", TEXT, "", "Passphrase of the private key.").sensitive().inert(),
         row("tls-client-cert-file", TEXT, "", "Certificate presented on connections this node opens.")
-            .reload(),
-        row("tls-client-key-file", TEXT, "", "Private key of that certificate.").reload(),
-        row("tls-client-key-file-pass", TEXT, "", "Passphrase of that key.").sensitive(),
+            .reload()
+            .inert(),
+        row("tls-client-key-file", TEXT, "", "Private key of that certificate.").reload().inert(),
+        row("tls-client-key-file-pass", TEXT, "", "Passphrase of that key.").sensitive().inert(),
         row("tls-ca-cert-file", TEXT, "", "Authorities (PEM) trusted to sign the peers' certificates.")
-            .reload(),
-        row("tls-ca-cert-dir", TEXT, "", "Directory of such authorities.").reload(),
+            .reload()
+            .inert(),
+        row("tls-ca-cert-dir", TEXT, "", "Directory of such authorities.").reload().inert(),
         row(
             "tls-auth-clients",
             Kind::Enum(&["no", "yes", "optional"]),
             "yes",
             "Whether clients must present a certificate.",
-        ),
-        row("tls-replication", BOOL, "no", "Use TLS on links that carry copies."),
-        row("tls-cluster", BOOL, "no", "Use TLS between the nodes of a cluster."),
-        row("tls-protocols", TEXT, "", "Protocol versions to offer, such as \"TLSv1.2 TLSv1.3\"."),
-        row("tls-ciphers", TEXT, "", "Ciphers to offer up to TLS 1.2."),
-        row("tls-ciphersuites", TEXT, "", "Cipher suites to offer in TLS 1.3."),
-        row("tls-prefer-server-ciphers", BOOL, "no", "Prefer this node's order of ciphers to the client's."),
-        row("tls-session-caching", BOOL, "yes", "Let clients resume TLS sessions."),
-        row("tls-session-cache-size", COUNT31, "20480", "TLS sessions remembered; 0 sets no limit."),
-        row("tls-session-cache-timeout", COUNT31, "300", "Seconds a TLS session is remembered."),
+        )
+        .inert(),
+        row("tls-replication", BOOL, "no", "Use TLS on links that carry copies.").inert(),
+        row("tls-cluster", BOOL, "no", "Use TLS between the nodes of a cluster.").inert(),
+        row("tls-protocols", TEXT, "", "Protocol versions to offer, such as \"TLSv1.2 TLSv1.3\".").inert(),
+        row("tls-ciphers", TEXT, "", "Ciphers to offer up to TLS 1.2.").inert(),
+        row("tls-ciphersuites", TEXT, "", "Cipher suites to offer in TLS 1.3.").inert(),
+        row("tls-prefer-server-ciphers", BOOL, "no", "Prefer this node's order of ciphers to the client's.")
+            .inert(),
+        row("tls-session-caching", BOOL, "yes", "Let clients resume TLS sessions.").inert(),
+        row("tls-session-cache-size", COUNT31, "20480", "TLS sessions remembered; 0 sets no limit.").inert(),
+        row("tls-session-cache-timeout", COUNT31, "300", "Seconds a TLS session is remembered.").inert(),
         row("tls-dh-params-file", TEXT, "", "Diffie-Hellman parameters.").reload().inert(),
     ],
 };
@@ -143,31 +148,35 @@ pub(super) const PROCESS: Group = Group {
         )
         .change(Mutability::Startup),
         row("databases", ONE31, "16", "Number of databases a client can SELECT.").immutable(),
-        row("dir", Kind::Directory, ".", "Directory of the files this node writes.")
+        row("dir", Kind::Directory, ".", "Directory this node works in: other relative paths start here.")
             .change(Mutability::ProtectedNotWhileLoading),
-        row("pidfile", TEXT, "", "File to write the process id to.").immutable(),
-        row("daemonize", BOOL, "no", "Run in the background.").immutable(),
+        row("pidfile", TEXT, "", "File that holds the process id while the node runs; empty writes none.").immutable(),
+        row("daemonize", BOOL, "no", "Run in the background, unless supervised. The command returns once the node is ready.").immutable(),
         row(
             "supervised",
             Kind::Enum(&["upstart", "systemd", "auto", "no"]),
             "no",
-            "Service manager to tell when this node is ready.",
+            "Service manager to tell when this node is ready: systemd (auto asks it as well, if it is there). upstart is \
+             accepted and told nothing.",
         )
         .immutable(),
-        row("shutdown-timeout", COUNT31, "10", "Seconds a shutdown waits for the copies to catch up."),
+        row("shutdown-timeout", COUNT31, "10", "Seconds a shutdown waits for the copies to catch up.")
+            .inert(),
         row(
             "shutdown-on-sigint",
             Kind::ShutdownWords,
             "default",
             "How SIGINT shuts down: default, or any of save, nosave, now, force.",
-        ),
+        )
+        .inert(),
         row(
             "shutdown-on-sigterm",
             Kind::ShutdownWords,
             "default",
             "How SIGTERM shuts down: default, or any of save, nosave, now, force.",
-        ),
-        row("hz", COUNT31, "10", "Rounds of housekeeping per second, from 1 to 500.").clamp(1, 500),
+        )
+        .inert(),
+        row("hz", COUNT31, "10", "Rounds of housekeeping per second, from 1 to 500.").clamp(1, 500).inert(),
         row("dynamic-hz", BOOL, "yes", "Raise hz with the number of clients.").inert(),
         row("set-proc-title", BOOL, "yes", "Show the node's address in the process list.")
             .immutable()
@@ -185,7 +194,8 @@ pub(super) const PROCESS: Group = Group {
             Kind::Text(value::locale),
             "",
             "Order of texts in SORT ALPHA: always that of bytes.",
-        ),
+        )
+        .inert(),
         row("ignore-warnings", TEXT, "", "Warnings to leave out at start.").inert(),
         row("availability-zone", TEXT, "", "Where this node runs; shown to clients by INFO and HELLO."),
         row(
@@ -193,7 +203,8 @@ pub(super) const PROCESS: Group = Group {
             BOOL,
             "no",
             "Name the server 'redis' wherever a client might look at it.",
-        ),
+        )
+        .inert(),
         row(
             "oom-score-adj",
             Kind::Enum(&["no", "yes", "relative", "absolute"]),
@@ -208,7 +219,9 @@ pub(super) const PROCESS: Group = Group {
             "Scores of the process's roles.",
         )
         .inert(),
-        row("disable-thp", BOOL, "yes", "Turn transparent huge pages off for this process.").immutable(),
+        row("disable-thp", BOOL, "yes", "Turn transparent huge pages off for this process.")
+            .immutable()
+            .inert(),
         row("server-cpulist", TEXT, "", "CPUs for the workers.").alias("server_cpulist").immutable().inert(),
         row("bio-cpulist", TEXT, "", "CPUs for background threads.").alias("bio_cpulist").immutable().inert(),
         row("aof-rewrite-cpulist", TEXT, "", "CPUs for rewriting the append-only file.")
@@ -253,9 +266,10 @@ pub(super) const LOGGING: Group = Group {
             "loglevel",
             Kind::Enum(&["debug", "verbose", "notice", "warning", "nothing"]),
             "notice",
-            "The least important message that is logged.",
+            "The least important message that is logged; nothing logs none.",
         ),
-        row("logfile", TEXT, "", "File to log to; empty logs to standard output.").immutable(),
+        row("logfile", TEXT, "", "File to log to, opened anew for each line; empty logs to standard output.")
+            .immutable(),
         row("log-format", Kind::Enum(&["legacy", "logfmt"]), "legacy", "Shape of a log line.").inert(),
         row(
             "log-timestamp-format",
@@ -264,7 +278,8 @@ pub(super) const LOGGING: Group = Group {
             "Shape of a log line's time.",
         )
         .inert(),
-        row("hide-user-data-from-log", BOOL, "yes", "Keep keys, values and arguments out of the log."),
+        row("hide-user-data-from-log", BOOL, "yes", "Keep keys, values and arguments out of the log.")
+            .inert(),
         row("syslog-enabled", BOOL, "no", "Log to the system logger as well.").immutable().inert(),
         row("syslog-ident", TEXT, "shoal", "Name in the system log.").immutable().inert(),
         row(

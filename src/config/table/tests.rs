@@ -159,3 +159,39 @@ const SUITE_NAMES: &str = "\
     tcp-keepalive timeout tls-auth-clients tls-client-key-file-pass tls-cluster tls-key-file-pass \
     tls-replication tracking-table-max-keys zset-max-listpack-entries zset-max-listpack-value \
     zset-max-ziplist-entries zset-max-ziplist-value";
+
+/// Directives whose effect is on its way.
+const AWAITED: [&str; 3] = ["aclfile", "acllog-max-len", "acl-pubsub-default"];
+
+/// A directive that does nothing must say so: who sets it relies on it.
+#[test]
+fn what_has_an_effect_is_read_somewhere() {
+    let read: String = sources(concat!(env!("CARGO_MANIFEST_DIR"), "/src").as_ref());
+    let names =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/id.rs")).expect("readable");
+    let constant = |name: &str| {
+        let line = names.lines().find(|line| line.contains(&format!("(\"{name}\")")))?;
+        line.strip_prefix("pub const ")?.split(':').next().map(str::to_string)
+    };
+    let idle: Vec<&str> = TABLE
+        .iter()
+        .filter(|row| !row.inert && !matches!(row.kind, Kind::OutputLimits) && !AWAITED.contains(&row.name))
+        .filter(|row| !constant(row.name).is_some_and(|name| read.contains(&format!("::{name}"))))
+        .map(|row| row.name)
+        .collect();
+    assert!(idle.is_empty(), "to be marked inert, or built: {idle:?}");
+}
+
+/// All sources below `dir` but the table itself and tests.
+fn sources(dir: &std::path::Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() && name != "table" {
+            text.push_str(&sources(&path));
+        } else if name.to_string_lossy().ends_with(".rs") && name != "id.rs" && name != "tests.rs" {
+            text.push_str(&fs::read_to_string(&path).expect("readable"));
+        }
+    }
+    text
+}
