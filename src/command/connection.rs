@@ -158,8 +158,7 @@ fn hello(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             name = Some(&args[at + 1]);
             at += 2;
         } else {
-            let option = String::from_utf8_lossy(option);
-            return Err(CmdError::with(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(CmdError::quoting(&[b"ERR Syntax error in HELLO option '", option, b"'"]));
         }
     }
     if let Some((user, password)) = credentials {

@@ -8,7 +8,7 @@ use std::fmt;
 /// A command's refusal, as sent behind the `-`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CmdError {
-    text: Cow<'static, str>,
+    text: Cow<'static, [u8]>,
     /// Whether it was counted where it arose: in a command that a script ran.
     counted: bool,
 }
@@ -16,17 +16,25 @@ pub struct CmdError {
 impl CmdError {
     /// An error whose text is fixed.
     pub const fn new(text: &'static str) -> Self {
-        CmdError { text: Cow::Borrowed(text), counted: false }
+        CmdError { text: Cow::Borrowed(text.as_bytes()), counted: false }
     }
 
     /// An error whose text names what was wrong.
     pub fn with(text: String) -> Self {
-        CmdError { text: Cow::Owned(text), counted: false }
+        CmdError { text: Cow::Owned(text.into_bytes()), counted: false }
+    }
+
+    /// An error whose text quotes what the client sent, which need not be text: the `parts` in a row.
+    ///
+    /// Of a part that holds a zero byte, only what stands before it is shown, as Redis does.
+    pub fn quoting(parts: &[&[u8]]) -> Self {
+        let shown = |part: &&[u8]| part.iter().copied().take_while(|byte| *byte != 0).collect::<Vec<u8>>();
+        CmdError { text: Cow::Owned(parts.iter().flat_map(shown).collect()), counted: false }
     }
 
     /// An error of a script, `counted` if the command it ran has been counted with it.
     pub fn of_script(text: String, counted: bool) -> Self {
-        CmdError { text: Cow::Owned(text), counted }
+        CmdError { text: Cow::Owned(text.into_bytes()), counted }
     }
 
     /// Whether it has been counted before it is answered.
@@ -35,19 +43,14 @@ impl CmdError {
     }
 
     /// The text, its code first.
-    pub fn text(&self) -> &str {
+    pub fn text(&self) -> &[u8] {
         &self.text
-    }
-
-    /// The first word.
-    pub fn code(&self) -> &str {
-        self.text.split(' ').next().unwrap_or("ERR")
     }
 }
 
 impl fmt::Display for CmdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&String::from_utf8_lossy(&self.text))
     }
 }
 
@@ -129,8 +132,8 @@ pub const BUSY_FUNCTION: CmdError =
 
 /// EXEC itself is refused, for this reason.
 pub fn exec_refused(reason: &CmdError) -> CmdError {
-    let reason = reason.text().strip_prefix("ERR ").unwrap_or(reason.text());
-    CmdError::with(format!("EXECABORT Transaction discarded because of: {reason}"))
+    let reason = reason.text().strip_prefix(b"ERR ").unwrap_or(reason.text());
+    CmdError::quoting(&[b"EXECABORT Transaction discarded because of: ", reason])
 }
 
 /// `command` was called with too few or too many arguments.
@@ -145,8 +148,12 @@ pub fn bad_expire(command: &str) -> CmdError {
 
 /// A subcommand was called with arguments it does not take.
 pub fn bad_subcommand(container: &str, name: &[u8]) -> CmdError {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
-    CmdError::with(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-    ))
+    let name = &name[..name.len().min(128)];
+    CmdError::quoting(&[
+        b"ERR unknown subcommand or wrong number of arguments for '",
+        name,
+        b"'. Try ",
+        container.as_bytes(),
+        b" HELP.",
+    ])
 }

@@ -119,10 +119,7 @@ impl Condition {
                 () if is(word, "xx") => &mut condition.present,
                 () if is(word, "gt") => &mut condition.greater,
                 () if is(word, "lt") => &mut condition.less,
-                () => {
-                    let word = String::from_utf8_lossy(word);
-                    return Err(CmdError::with(format!("ERR Unsupported option {word}")));
-                }
+                () => return Err(CmdError::quoting(&[b"ERR Unsupported option ", word])),
             };
             *option = true;
         }

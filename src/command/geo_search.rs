@@ -306,8 +306,8 @@ impl<'a> Query<'a> {
             true if !(by_radius || by_box) => "BYRADIUS and BYBOX",
             _ => return Ok(()),
         };
-        let command = String::from_utf8_lossy(&args[0]);
-        Err(CmdError::with(format!("ERR exactly one of {missing} can be specified for {command}")))
+        let missing = missing.as_bytes();
+        Err(CmdError::quoting(&[b"ERR exactly one of ", missing, b" can be specified for ", &args[0]]))
     }
 
     fn centre_on(&mut self, zset: &ZSet, member: &[u8]) -> Result<(), CmdError> {

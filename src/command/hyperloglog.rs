@@ -185,8 +185,7 @@ fn pfdebug(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         let changed = to_dense(cx, key)?;
         cx.out.int(i64::from(changed));
     } else {
-        let word = String::from_utf8_lossy(word);
-        return Err(CmdError::with(format!("ERR Unknown PFDEBUG subcommand '{word}'")));
+        return Err(CmdError::quoting(&[b"ERR Unknown PFDEBUG subcommand '", word, b"'"]));
     }
     Ok(())
 }

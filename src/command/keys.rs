@@ -167,6 +167,11 @@ impl<'a> Keys<'a> {
         self.grows = true;
     }
 
+    /// Whether it is a script that runs.
+    pub fn is_script(&self) -> bool {
+        self.grows
+    }
+
     /// Leaves the partitions while `pause` lasts and enters them again. Only for the one running script, while all else is refused.
     pub fn pause(&mut self, pause: &dyn Fn()) {
         let partitions: Vec<u8> = self.held.drain(..).map(|(partition, _)| partition).collect();

@@ -1,6 +1,8 @@
 //! Lists. The commands that wait for an element are in [`list_blocking`](super::list_blocking).
 
+use super::client::Waiting;
 use super::error::{self, CmdError};
+use super::keys::Keys;
 use super::parse::{self, is, operand};
 use super::{Command, Cx, Flags, Group, command, flag, flags, reply, spec};
 use crate::config::{id, notify};
@@ -456,6 +458,18 @@ pub fn move_element(
 
 // From one of several lists.
 
+/// The list of `key`, one of several to pop from. To a request that has waited a key of another type is none.
+pub fn list_to_pop<'k>(
+    keys: &'k mut Keys<'_>,
+    waiting: Waiting,
+    key: &[u8],
+) -> Result<Option<&'k mut List>, CmdError> {
+    match keys.update_as::<List>(key) {
+        Err(wrong) if wrong == error::WRONG_TYPE && matches!(waiting, Waiting::Served { .. }) => Ok(None),
+        found => found,
+    }
+}
+
 /// Which lists LMPOP and BLMPOP take how many elements from.
 pub struct Several<'a> {
     /// The lists, in the order they are tried.
@@ -486,7 +500,7 @@ impl<'a> Several<'a> {
     pub fn pop(&self, cx: &mut Cx) -> Result<bool, CmdError> {
         let limits = limits(cx.state);
         for key in self.keys {
-            let Some(list) = cx.keys.update_as::<List>(key)? else { continue };
+            let Some(list) = list_to_pop(&mut cx.keys, cx.client.waiting, key)? else { continue };
             cx.out.array(2);
             cx.out.bulk(key);
             let empty = pop_many(cx.out, list, self.end, self.count, limits);

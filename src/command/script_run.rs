@@ -165,7 +165,7 @@ impl Host for Run<'_, '_, '_> {
     }
 
     fn count_error(&mut self, text: &str) {
-        self.cx.state.count_error(self.cx.stats, text);
+        self.cx.state.count_error(self.cx.stats, text.as_bytes());
     }
 
     fn interrupt(&mut self) -> Verdict {

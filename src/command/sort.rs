@@ -267,11 +267,11 @@ const NOT_DOUBLES: CmdError = CmdError::new("ERR One or more scores can't be con
 fn sort(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let mut options = Options::parse(args, cx.command.name == "sort")?;
     let mut elements = Elements::default();
-    let mut ranged = false;
+    let (script, mut ranged) = (cx.keys.is_script(), false);
     if let Some(entry) = cx.keys.read(&args[1]) {
         if matches!(entry.value(), ValueRef::Object(Object::Set(_))) {
-            if options.unsorted && options.store.is_some() {
-                // A set has no order; what is stored must have one.
+            if options.unsorted && (options.store.is_some() || script) {
+                // A set has no order; what is stored, or decides what a script does, must have one.
                 options = Options { unsorted: false, alpha: true, by: None, ..options };
             }
         } else {

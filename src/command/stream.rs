@@ -7,16 +7,19 @@ use super::spec::{self, Begin, Find, KeySpec};
 use super::{Command, Cx, Flags, Group, command, flag, flags};
 use crate::config::{id, notify};
 use crate::store::types::stream::{Entry, Keep, Stream, StreamId, StreamLimits};
+use crate::text::number;
 use shoal_protocol::resp::{Args, Deferred, Output, OwnedArgs, Proto};
 
 const WRITE: Flags = flags([flag::WRITE, flag::DENYOOM, flag::FAST]);
 
 /// The keys behind STREAMS: the first half of what follows.
-pub(super) const STREAMS: &[KeySpec] = &[KeySpec {
-    begin: Begin::Keyword("STREAMS", 1),
-    find: Find::Range { last: -1, step: 1, limit: 2 },
-    usage: "RO ACCESS",
-}];
+pub(super) const fn behind_streams(from: i32) -> KeySpec {
+    KeySpec {
+        begin: Begin::Keyword("STREAMS", from),
+        find: Find::Range { last: -1, step: 1, limit: 2 },
+        usage: "RO ACCESS",
+    }
+}
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
@@ -40,7 +43,7 @@ pub const COMMANDS: &[Command] = &[
     ),
     command("xread", -4, Group::Stream, xread)
         .flags(flags([flag::READONLY, flag::BLOCKING, flag::MOVABLE_KEYS]))
-        .keys(STREAMS)
+        .keys(&[behind_streams(1)])
         .doc(
             "5.0.0",
             "[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]",
@@ -68,6 +71,11 @@ const BAD_ID: CmdError = CmdError::new("ERR Invalid stream ID specified as strea
 /// An id; a missing sequence is `seq`.
 pub(super) fn stream_id(arg: &[u8], seq: u64) -> Result<StreamId, CmdError> {
     StreamId::parse(arg, seq).ok_or(BAD_ID)
+}
+
+/// The stream of `key` has no such group.
+pub(super) fn no_group(key: &[u8], group: &[u8]) -> CmdError {
+    CmdError::quoting(&[b"NOGROUP No such consumer group '", group, b"' for key name '", key, b"'"])
 }
 
 pub(super) fn limits(cx: &Cx) -> StreamLimits {
@@ -104,17 +112,19 @@ struct Trim {
 struct TrimArgs {
     trim: Option<Trim>,
     no_make: bool,
+    id: Option<NewId>,
     /// Where the id stands, or the end.
     at: usize,
 }
 
 fn trim_args(cx: &Cx, args: Args, is_add: bool) -> Result<TrimArgs, CmdError> {
-    let (mut keep, mut approximate, mut limit, mut no_make) = (None, false, None, false);
+    let (mut keep, mut approximate, mut limit, mut no_make, mut id) = (None, false, None, false, None);
     let mut at = 2;
     while at < args.len() {
         let word = &args[at];
         let more = at + 1 < args.len();
         if is_add && word == b"*" {
+            id = Some(NewId::Auto);
             break;
         } else if (is(word, "maxlen") || is(word, "minid")) && more {
             if keep.is_some() {
@@ -141,13 +151,14 @@ fn trim_args(cx: &Cx, args: Args, is_add: bool) -> Result<TrimArgs, CmdError> {
         } else if is_add && is(word, "nomkstream") {
             no_make = true;
         } else if is_add {
+            id = Some(NewId::parse(word)?);
             break;
         } else {
             return Err(error::SYNTAX);
         }
         at += 1;
     }
-    if limit.is_some() && keep.is_none() {
+    if limit.is_some_and(|limit| limit > 0) && keep.is_none() {
         return Err(CmdError::new(
             "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
         ));
@@ -161,13 +172,14 @@ fn trim_args(cx: &Cx, args: Args, is_add: bool) -> Result<TrimArgs, CmdError> {
     // Without a word on it, an approximate trim is kept from taking long.
     let usual = match limits(cx).max_entries as u64 {
         0 => 10_000,
-        entries => entries * 100,
+        entries => (entries * 100).min(1_000_000),
     };
     let limit = if approximate { limit.unwrap_or(usual) } else { 0 };
-    Ok(TrimArgs { trim: keep.map(|keep| Trim { keep, approximate, limit }), no_make, at })
+    Ok(TrimArgs { trim: keep.map(|keep| Trim { keep, approximate, limit }), no_make, id, at })
 }
 
 /// The id an XADD asks for.
+#[derive(Clone, Copy)]
 enum NewId {
     Auto,
     AutoSeq(u64),
@@ -180,13 +192,9 @@ impl NewId {
             return Ok(NewId::Auto);
         }
         if let Some(ms) = arg.strip_suffix(b"-*") {
-            return Ok(NewId::AutoSeq(crate::text::number::parse_u64(ms).ok_or(BAD_ID)?));
+            return Ok(NewId::AutoSeq(number::parse_u64_as_c(ms).ok_or(BAD_ID)?));
         }
-        let id = stream_id(arg, 0)?;
-        if id == StreamId::MIN {
-            return Err(CmdError::new("ERR The ID specified in XADD must be greater than 0-0"));
-        }
-        Ok(NewId::Given(id))
+        Ok(NewId::Given(stream_id(arg, 0)?))
     }
 
     /// The id of an entry added now behind `last`.
@@ -206,10 +214,12 @@ impl NewId {
 fn xadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let key = &args[1];
     let options = trim_args(cx, args, true)?;
-    let id = NewId::parse(args.get(options.at).ok_or(BAD_ID)?)?;
-    let pairs = args.from(options.at + 1);
-    if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
+    let pairs = args.from((options.at + 1).min(args.len()));
+    let Some(id) = options.id.filter(|_| !pairs.is_empty() && pairs.len().is_multiple_of(2)) else {
         return Err(error::wrong_arity("xadd"));
+    };
+    if matches!(id, NewId::Given(StreamId::MIN)) {
+        return Err(CmdError::new("ERR The ID specified in XADD must be greater than 0-0"));
     }
     let (limits, now_ms) = (limits(cx), cx.keys.now_ms);
     let last = cx.keys.update_as::<Stream>(key)?.map(|stream| stream.last_id);
@@ -260,9 +270,12 @@ fn xlen(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// XDEL key id [id ...]
 fn xdel(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let key = &args[1];
-    let stream = cx.keys.update_as::<Stream>(key)?;
+    let Some(stream) = cx.keys.update_as::<Stream>(key)? else {
+        cx.out.int(0);
+        return Ok(());
+    };
     let ids = args.from(2).iter().map(|arg| stream_id(arg, 0)).collect::<Result<Vec<_>, _>>()?;
-    let gone = stream.map_or(0, |stream| ids.into_iter().filter(|id| stream.remove(*id)).count());
+    let gone = ids.into_iter().filter(|id| stream.remove(*id)).count();
     if gone > 0 {
         cx.keys.modified(notify::STREAM, "xdel", key);
     }

@@ -5,7 +5,7 @@ use super::error::{self, CmdError};
 use super::keys::Keys;
 use super::parse::{self, is, operand};
 use super::spec;
-use super::stream::{self, ReadArgs, interval_end, reply_entry, reply_id, stream_id};
+use super::stream::{self, ReadArgs, interval_end, no_group, reply_entry, reply_id, stream_id};
 use super::{Command, Cx, Flags, Group as Family, command, flag, flags};
 use crate::config::notify;
 use crate::store::types::stream::{Group, Stream, StreamId};
@@ -20,7 +20,7 @@ pub const COMMANDS: &[Command] = &[
         "key group id [id ...]",
         "Returns the number of messages that were successfully acknowledged by the consumer group member of a stream.",
     ),
-    command("xautoclaim", -6, Family::Stream, xautoclaim).flags(WRITE).keys(spec::ACCESS_DELETE).doc(
+    command("xautoclaim", -6, Family::Stream, xautoclaim).flags(WRITE).keys(spec::DELETE).doc(
         "6.2.0",
         "key group consumer min-idle-time start [COUNT count] [JUSTID]",
         "Changes, or acquires, ownership of messages in a consumer group, as if the messages were delivered to as consumer group member.",
@@ -72,7 +72,7 @@ pub const COMMANDS: &[Command] = &[
     ),
     command("xreadgroup", -7, Family::Stream, xreadgroup)
         .flags(flags([flag::WRITE, flag::BLOCKING, flag::MOVABLE_KEYS]))
-        .keys(stream::STREAMS)
+        .keys(&[stream::behind_streams(4)])
         .doc(
             "5.0.0",
             "GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]",
@@ -80,16 +80,8 @@ pub const COMMANDS: &[Command] = &[
         ),
 ];
 
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 fn no_key_or_group(key: &[u8], group: &[u8]) -> CmdError {
-    CmdError::with(format!("NOGROUP No such key '{}' or consumer group '{}'", lossy(key), lossy(group)))
-}
-
-fn no_group(key: &[u8], group: &[u8]) -> CmdError {
-    CmdError::with(format!("NOGROUP No such consumer group '{}' for key name '{}'", lossy(group), lossy(key)))
+    CmdError::quoting(&[b"NOGROUP No such key '", key, b"' or consumer group '", group, b"'"])
 }
 
 /// The stream that an XGROUP subcommand works on.
@@ -247,11 +239,13 @@ fn xreadgroup(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     for (key, arg) in read.keys.iter().zip(read.ids) {
         let stream = cx.keys.update_as::<Stream>(key)?;
         if !stream.is_some_and(|stream| stream.groups().contains_key(group)) {
-            return Err(CmdError::with(format!(
-                "NOGROUP No such key '{}' or consumer group '{}' in XREADGROUP with GROUP option",
-                lossy(key),
-                lossy(group)
-            )));
+            return Err(CmdError::quoting(&[
+                b"NOGROUP No such key '",
+                key,
+                b"' or consumer group '",
+                group,
+                b"' in XREADGROUP with GROUP option",
+            ]));
         }
         starts.push(match arg {
             b"$" => {
@@ -322,11 +316,11 @@ fn tell_new(
         return Ok(false);
     }
     cx.out.set_deferred(list, ids.len());
-    let (first, end) = (stream.first_id(), stream.has_tombstones(start, None));
     let mut read = stream.groups()[group_name].entries_read;
     for id in &ids {
         read = match read {
-            Some(read) if !end && first.is_some_and(|first| last >= first || read == 0) => Some(read + 1),
+            Some(read) if !stream.has_tombstones(*id, None) => Some(read + 1),
+            read if stream.entries_added == 0 => read,
             _ => stream.entries_read_at(*id),
         };
     }
@@ -384,12 +378,17 @@ fn xpending(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (key, name) = (&args[1], &args[2]);
     let mut range = None;
     if args.len() > 3 {
-        let idle = is(&args[3], "idle");
-        let at = if idle { 5 } else { 3 };
-        if args.len() < at + 3 || args.len() > at + 4 {
+        if !(6..=9).contains(&args.len()) {
             return Err(error::SYNTAX);
         }
-        let min_idle = if idle { parse::int(&args[4])? } else { 0 };
+        let (mut min_idle, mut at) = (0, 3);
+        if is(&args[3], "idle") {
+            min_idle = parse::int(&args[4])?;
+            at = 5;
+        }
+        if args.len() < at + 3 {
+            return Err(error::SYNTAX);
+        }
         let count = parse::int(&args[at + 2])?.max(0) as usize;
         let (start, end) = (interval_end(&args[at], true)?, interval_end(&args[at + 1], false)?);
         range = Some((min_idle, start, end, count, args.get(at + 3)));
@@ -410,7 +409,7 @@ fn xpending(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             break;
         }
         let idle = now_ms - pending.delivered_ms;
-        if idle < min_idle || consumer.is_some_and(|name| *name != *pending.consumer) {
+        if (min_idle != 0 && idle < min_idle) || consumer.is_some_and(|name| *name != *pending.consumer) {
             continue;
         }
         cx.out.array(4);
@@ -481,7 +480,7 @@ fn claim_options(args: Args, from: usize) -> Result<Claim, CmdError> {
         } else if is(word, "lastid") && more {
             claim.last_id = Some(stream_id(operand(&args, &mut at)?, 0)?);
         } else {
-            return Err(CmdError::with(format!("ERR Unrecognized XCLAIM option '{}'", lossy(word))));
+            return Err(CmdError::quoting(&[b"ERR Unrecognized XCLAIM option '", word, b"'"]));
         }
         at += 1;
     }
@@ -505,7 +504,7 @@ fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         (5..options_at).map(|at| stream_id(&args[at], 0)).collect::<Result<Vec<_>, _>>()?;
     let claim = claim_options(args, options_at)?;
     let delivered_ms = match (claim.idle_ms, claim.at_ms) {
-        (Some(idle), _) => now_ms - idle,
+        (Some(idle), _) => now_ms.wrapping_sub(idle),
         (None, Some(at_ms)) => at_ms,
         (None, None) => now_ms,
     };

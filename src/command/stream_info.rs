@@ -2,7 +2,7 @@
 
 use super::error::{self, CmdError};
 use super::parse::{self, is};
-use super::stream::{reply_entry, reply_id};
+use super::stream::{no_group, reply_entry, reply_id};
 use super::{Command, Cx, Group as Family, command, flag, flags, spec};
 use crate::store::types::stream::{Group, Stream, StreamId};
 use shoal_protocol::resp::{Args, Output};
@@ -46,42 +46,39 @@ fn id(out: &mut Output, name: &str, value: StreamId) {
 }
 
 /// How many entries the group has still to be given, where that can be told.
-fn lag(stream: &Stream, group: &Group) -> Option<u64> {
+///
+/// Below zero where XGROUP was told that it has read more than there ever was.
+fn lag(stream: &Stream, group: &Group) -> Option<i64> {
     if stream.entries_added == 0 {
         return Some(0);
     }
-    match group.entries_read {
-        Some(read) if !stream.has_tombstones(group.last_id, None) => {
-            Some(stream.entries_added.saturating_sub(read))
-        }
-        _ => stream.entries_read_at(group.last_id).map(|read| stream.entries_added.saturating_sub(read)),
-    }
+    let counted = group.entries_read.filter(|_| !stream.has_tombstones(group.last_id, None));
+    let read = counted.or_else(|| stream.entries_read_at(group.last_id))?;
+    Some(stream.entries_added.wrapping_sub(read) as i64)
 }
 
-fn optional(out: &mut Output, name: &str, value: Option<u64>) {
+fn optional(out: &mut Output, name: &str, value: Option<i64>) {
     field(out, name);
     match value {
-        Some(value) => out.int(value as i64),
+        Some(value) => out.int(value),
         None => out.null(),
     }
 }
 
 /// XINFO STREAM key [FULL [COUNT count]]
 fn stream(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let stream = cx.keys.read_as::<Stream>(&args[2])?.ok_or(error::NO_SUCH_KEY)?;
     let full = args.len() > 3;
     let mut count = 10;
     if full {
-        if !is(&args[3], "full") || !matches!(args.len(), 4 | 6) {
+        let counted = args.get(4).is_none_or(|word| is(word, "count"));
+        if !is(&args[3], "full") || !counted || !matches!(args.len(), 4 | 6) {
             return Err(error::bad_subcommand("XINFO", &args[1]));
         }
-        if args.len() == 6 {
-            if !is(&args[4], "count") {
-                return Err(error::bad_subcommand("XINFO", &args[1]));
-            }
-            count = usize::try_from(parse::int(&args[5])?).unwrap_or(10);
+        if let Some(arg) = args.get(5) {
+            count = usize::try_from(parse::int(arg)?).unwrap_or(10);
         }
     }
-    let stream = cx.keys.read_as::<Stream>(&args[2])?.ok_or(error::NO_SUCH_KEY)?;
     let out = &mut *cx.out;
     out.map(if full { 9 } else { 10 });
     number(out, "length", stream.len());
@@ -124,10 +121,10 @@ fn full_group(out: &mut Output, stream: &Stream, name: &[u8], group: &Group, mos
     field(out, "name");
     out.bulk(name);
     id(out, "last-delivered-id", group.last_id);
-    optional(out, "entries-read", group.entries_read);
+    optional(out, "entries-read", group.entries_read.map(|read| read as i64));
     optional(out, "lag", lag(stream, group));
     number(out, "pel-count", group.pending().len() as u64);
-    field(out, "pel");
+    field(out, "pending");
     out.array(group.pending().len().min(most));
     for (id, pending) in group.pending().iter().take(most) {
         out.array(4);
@@ -147,7 +144,7 @@ fn full_group(out: &mut Output, stream: &Stream, name: &[u8], group: &Group, mos
         field(out, "active-time");
         out.int(consumer.active_ms);
         number(out, "pel-count", consumer.pending().len() as u64);
-        field(out, "pel");
+        field(out, "pending");
         out.array(consumer.pending().len().min(most));
         for id in consumer.pending().iter().take(most) {
             let pending = &group.pending()[id];
@@ -171,7 +168,7 @@ fn groups(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         number(out, "consumers", group.consumers().len() as u64);
         number(out, "pending", group.pending().len() as u64);
         id(out, "last-delivered-id", group.last_id);
-        optional(out, "entries-read", group.entries_read);
+        optional(out, "entries-read", group.entries_read.map(|read| read as i64));
         optional(out, "lag", lag(stream, group));
     }
     Ok(())
@@ -181,13 +178,7 @@ fn groups(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn consumers(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (key, name, now_ms) = (&args[2], &args[3], cx.keys.now_ms);
     let stream = cx.keys.read_as::<Stream>(key)?.ok_or(error::NO_SUCH_KEY)?;
-    let group = stream.groups().get(name).ok_or_else(|| {
-        CmdError::with(format!(
-            "NOGROUP No such consumer group '{}' for key name '{}'",
-            String::from_utf8_lossy(name),
-            String::from_utf8_lossy(key)
-        ))
-    })?;
+    let group = stream.groups().get(name).ok_or_else(|| no_group(key, name))?;
     let out = &mut *cx.out;
     out.array(group.consumers().len());
     for (name, consumer) in group.consumers() {

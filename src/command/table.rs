@@ -207,26 +207,27 @@ pub fn find_any_count(args: Args<'_>) -> Option<&'static Row> {
 
 #[cold]
 fn unknown(args: Args<'_>) -> CmdError {
-    let mut shown = String::new();
+    let mut parts: Vec<&[u8]> = Vec::new();
+    let mut len = 0;
     for arg in args.iter().skip(1) {
-        if shown.len() >= 128 {
+        if len >= 128 {
             break;
         }
-        let left = 128 - shown.len();
-        shown.push('\'');
-        shown.push_str(&String::from_utf8_lossy(&arg[..arg.len().min(left)]));
-        shown.push_str("' ");
+        let arg = &arg[..arg.len().min(128 - len)];
+        parts.extend([b"'", arg, b"' "]);
+        len += arg.len() + 3;
     }
     let name = &args[0][..args[0].len().min(128)];
-    let name = String::from_utf8_lossy(name);
-    CmdError::with(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+    let mut text: Vec<&[u8]> = vec![b"ERR unknown command '", name, b"', with args beginning with: "];
+    text.append(&mut parts);
+    CmdError::quoting(&text)
 }
 
 #[cold]
 fn unknown_subcommand(container: &Row, name: &[u8]) -> CmdError {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
+    let name = &name[..name.len().min(128)];
     let container = container.command.name.to_ascii_uppercase();
-    CmdError::with(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
+    CmdError::quoting(&[b"ERR unknown subcommand '", name, b"'. Try ", container.as_bytes(), b" HELP."])
 }
 
 /// Whether EXEC must enter all partitions for this row.

@@ -68,11 +68,42 @@ impl Codec {
         }
     }
 
+    /// Between requests: gives back what it holds if that is more than `keep` bytes.
+    pub fn shrink(&mut self, keep: usize) {
+        if let Codec::Resp(parser) = self
+            && parser.memory() > keep
+        {
+            parser.shrink();
+        }
+    }
+
     /// Runs every complete request in `bytes`; returns how many bytes were used up.
     pub fn run(&mut self, site: &mut Site, bytes: &[u8]) -> (usize, Turn) {
         match self {
             Codec::Resp(parser) => run_resp::run(site, parser, bytes),
             Codec::Memcache(reader) => run_memcache::run(site, reader, bytes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shoal_protocol::resp::Limits;
+
+    #[test]
+    fn a_huge_request_leaves_no_memory_behind() {
+        let mut parser = RequestParser::new();
+        let request = [b"*10000\r\n".to_vec(), b"$1\r\nx\r\n".repeat(10_000)].concat();
+        assert!(parser.parse(&request, &Limits::default()).unwrap().is_some());
+        let mut codec = Codec::Resp(parser);
+        let memory = |codec: &Codec| match codec {
+            Codec::Resp(parser) => parser.memory(),
+            Codec::Memcache(_) => 0,
+        };
+        codec.shrink(1 << 20);
+        assert!(memory(&codec) > 100_000);
+        codec.shrink(16 * 1024);
+        assert!(memory(&codec) < 16 * 1024);
     }
 }

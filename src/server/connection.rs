@@ -377,6 +377,9 @@ impl Connection {
         let mut site = Site { state, stats, client: &mut self.client, out: &mut self.output, clock, pause };
         let (consumed, turn) = self.codec.run(&mut site, bytes);
         self.keep(own, fresh, consumed, into);
+        if self.input.is_empty() {
+            self.codec.shrink(KEEP);
+        }
         if self.is_over_output_limit() {
             return Ok(self.kill());
         }

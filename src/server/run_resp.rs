@@ -42,7 +42,7 @@ pub(super) fn run(site: &mut Site, parser: &mut RequestParser, bytes: &[u8]) -> 
             Err(error) => {
                 let text = format!("ERR {error}");
                 site.out.error(&text);
-                site.state.count_error(site.stats, &text);
+                site.state.count_error(site.stats, text.as_bytes());
                 site.client.closing = true;
                 return (bytes.len(), Turn::Close);
             }

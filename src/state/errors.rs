@@ -16,17 +16,17 @@ pub struct Errors {
 
 impl Errors {
     /// Counts an error whose text begins with its code.
-    pub fn count(&self, text: &str) {
-        let code = match text.split_once(' ') {
-            Some((code, _)) if code.len() < 32 => code,
-            _ => "ERR",
+    pub fn count(&self, text: &[u8]) {
+        let code = match memchr::memchr(b' ', text) {
+            Some(end) if end < 32 => String::from_utf8_lossy(&text[..end]),
+            _ => "ERR".into(),
         };
         let mut counts = self.counts.lock();
-        if let Some(count) = counts.get_mut(code) {
+        if let Some(count) = counts.get_mut(&*code) {
             *count += 1;
         } else if counts.len() < MAX_CODES {
             if !counts.contains_key(DISABLED) {
-                counts.insert(code.to_string(), 1);
+                counts.insert(code.into_owned(), 1);
             }
         } else {
             let codes: Vec<&str> = counts.keys().map(String::as_str).collect();
@@ -58,14 +58,14 @@ mod tests {
     #[test]
     fn codes_are_counted_up_to_a_number() {
         let errors = Errors::default();
-        errors.count("WRONGTYPE Operation");
-        errors.count("WRONGTYPE Operation");
-        errors.count("nocode");
+        errors.count(b"WRONGTYPE Operation");
+        errors.count(b"WRONGTYPE Operation");
+        errors.count(b"nocode");
         assert_eq!(errors.all(), [("ERR".to_string(), 1), ("WRONGTYPE".to_string(), 2)]);
-        (0..300).for_each(|n| errors.count(&format!("{n} made up")));
+        (0..300).for_each(|n| errors.count(format!("{n} made up").as_bytes()));
         assert_eq!(errors.all(), [(DISABLED.to_string(), 1)]);
         errors.reset();
-        errors.count("ERR x");
+        errors.count(b"ERR x");
         assert_eq!(errors.all().len(), 1);
     }
 }

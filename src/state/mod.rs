@@ -192,7 +192,7 @@ impl State {
     }
 
     /// Counts an error reply, by its code.
-    pub fn count_error(&self, stats: &stats::WorkerStats, text: &str) {
+    pub fn count_error(&self, stats: &stats::WorkerStats, text: &[u8]) {
         stats.errors.add(1);
         self.errors.count(text);
     }

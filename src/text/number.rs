@@ -44,6 +44,27 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     }
 }
 
+/// The unsigned integer `text` spells as C's `strtoull` reads it: behind blanks and a sign, with leading zeros; a
+/// negative one wraps around, unless it is spelt in its canonical way. Redis reads the ids of streams so.
+pub fn parse_u64_as_c(text: &[u8]) -> Option<u64> {
+    if let Some(number) = parse_i64(text) {
+        return u64::try_from(number).ok();
+    }
+    let blank = |b: &u8| matches!(b, b' ' | b'\t'..=b'\r');
+    let start = text.iter().position(|b| !blank(b))?;
+    let (negative, digits) = match &text[start..] {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let number = digits.iter().try_fold(0u64, |n, &b| {
+        b.is_ascii_digit().then(|| n.checked_mul(10)?.checked_add(u64::from(b - b'0'))).flatten()
+    })?;
+    Some(if negative { number.wrapping_neg() } else { number })
+}
+
 /// The double `text` spells, as a score or a float argument: decimal or hexadecimal (`0x1.8p3`), `inf` and
 /// `infinity` in any case. Not: blanks, NaN, a finite number that overflows, or one that is not zero but too
 /// small for a double.
@@ -163,6 +184,27 @@ pub fn parse_yes_no(text: &[u8]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_read_as_c_reads_numbers() {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("007", Some(7)),
+            (" \t+5", Some(5)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            (" -1", Some(u64::MAX)),
+            ("-1", None),
+            ("-0", Some(0)),
+            ("", None),
+            (" ", None),
+            ("+-1", None),
+            ("1 ", None),
+            ("1x", None),
+        ] {
+            assert_eq!(parse_u64_as_c(text.as_bytes()), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn general_spelling_is_c_s() {

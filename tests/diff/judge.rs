@@ -126,6 +126,22 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
+        why: "7.2 says since when a consumer has been given nothing",
+        seen: |request, old, new| {
+            let asked = request.get(1).is_some_and(|w| w.eq_ignore_ascii_case(b"consumers"));
+            asked && !old.is_error() && !new.is_error() && old.items().len() <= new.items().len()
+        },
+    },
+    Known {
+        why: "7.2 makes the consumer of an XREADGROUP, XCLAIM or XAUTOCLAIM that gets nothing",
+        seen: |request, old, new| {
+            let named = |name: &[u8]| request.get(1).is_some_and(|w| w.eq_ignore_ascii_case(name));
+            let one_more = named(b"createconsumer") && (old.int(), new.int()) == (Some(1), Some(0));
+            let few = |value: &Value| value.int().is_some_and(|n| n < 3);
+            one_more || named(b"groups") && same(old, new, &|old, new| few(old) && few(new))
+        },
+    },
+    Known {
         why: "7.2 names the subcommand's help in lower and upper case alike, and lists more of it",
         seen: |request, old, new| {
             let help = request.get(1).is_some_and(|w| w.eq_ignore_ascii_case(b"help"));

@@ -30,7 +30,6 @@ use crate::play::{Pair, Sequence, shrink};
 const ENOUGH: usize = 25;
 
 #[test]
-#[ignore = "still finds differences, most of them in streams"]
 fn shoal_answers_as_redis_does() {
     let Some(reference) = installed(Server::redis(&[])) else { return };
     compare(&Pair { reference, subject: shoal() }, seconds());
@@ -43,7 +42,6 @@ fn shoal_answers_as_memcached_does() {
 }
 
 #[test]
-#[ignore = "still finds differences, most of them in streams"]
 fn shoal_describes_its_commands_as_redis_does() {
     let Some(reference) = installed(Server::redis(&[])) else { return };
     let differences = metadata::compare(&reference, &shoal()).expect("both servers answer");

@@ -39,9 +39,12 @@ impl StreamId {
     /// The greatest id.
     pub const MAX: StreamId = StreamId { ms: u64::MAX, seq: u64::MAX };
 
-    /// `ms`, `ms-seq`; `seq` is what a missing sequence means.
+    /// `ms`, `ms-seq`; `seq` is what a missing sequence means. Not of more than 127 bytes.
     pub fn parse(text: &[u8], seq: u64) -> Option<StreamId> {
-        let number = crate::text::number::parse_u64;
+        let number = crate::text::number::parse_u64_as_c;
+        if text.len() > 127 {
+            return None;
+        }
         match memchr::memchr(b'-', text) {
             None => Some(StreamId { ms: number(text)?, seq }),
             Some(at) => Some(StreamId { ms: number(&text[..at])?, seq: number(&text[at + 1..])? }),
@@ -454,7 +457,9 @@ impl Stream {
 
     /// Whether an entry between `start` and `end` (default: the last) was deleted.
     pub fn has_tombstones(&self, start: StreamId, end: Option<StreamId>) -> bool {
-        if self.len == 0 || self.max_deleted_id == StreamId::MIN {
+        if self.max_deleted_id == StreamId::MIN
+            || self.first_id().is_none_or(|first| first > self.max_deleted_id)
+        {
             return false;
         }
         self.max_deleted_id >= start && self.max_deleted_id <= end.unwrap_or(StreamId::MAX)
