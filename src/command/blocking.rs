@@ -7,7 +7,7 @@
 use super::call::{self, Site};
 use super::client::{Blocked, Client, Waiting};
 use super::error::{self, CmdError};
-use super::keys::Keys;
+use super::keys::{Keys, Routed};
 use super::{Cx, parse, table};
 use crate::state::State;
 use crate::state::clients::Mail;
@@ -131,9 +131,9 @@ pub fn serve(site: &mut Site, ready: Vec<(usize, Box<[u8]>)>) {
 fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
     let row = table::by_number(waiter.row);
     let args = waiter.request.as_args();
-    let needs = call::needs(row.command, args);
+    let mut needs = call::needs(row.command, args, None);
     let held = loop {
-        match call::enter(site.state, &needs) {
+        match call::enter(site.state, &mut needs) {
             Some(held) => break held,
             None => std::thread::yield_now(),
         }
@@ -142,21 +142,20 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
     let mut client = Client::new(Arc::clone(&waiter.client), true);
     client.db = waiter.db;
     client.waiting = Waiting::Served { again: false };
-    let keys = Keys::new(site.state, site.stats, held, None, waiter.db, site.clock.unix_ms);
+    let mut keys = Keys::new(site.state, site.stats, held, Routed::new(), waiter.db, site.clock.unix_ms);
     let (state, stats) = (site.state, site.stats);
     let (client_ref, clock) = (&mut client, &mut *site.clock);
     let mut cx = Cx {
         state,
         stats,
         client: client_ref,
-        keys,
+        keys: &mut keys,
         out: &mut out,
         clock,
         pause: None,
         command: row.command,
     };
     let result = (row.command.run)(&mut cx, args);
-    let mut keys = cx.keys;
     // A key of another type is none to wait for, as long as it has it.
     let again = matches!(client.waiting, Waiting::Served { again: true }) || result == Err(error::WRONG_TYPE);
     if again {

@@ -6,7 +6,7 @@
 use super::client::{Client, Multi, Replies, Waiting};
 use super::clock::Clock;
 use super::error::{self, CmdError};
-use super::keys::{Keys, Located};
+use super::keys::{Keys, Located, Routed};
 use super::record::{self, Cost};
 use super::spec::{Begin, Find};
 use super::table::{self, Row};
@@ -14,7 +14,7 @@ use super::{Command, Cx, flag};
 use crate::config::notify;
 use crate::state::State;
 use crate::state::evict;
-use crate::state::keyspace::Held;
+use crate::state::keyspace::{Held, Keyspace};
 use crate::state::partition::PARTITIONS;
 use crate::state::pause::Paused;
 use crate::state::scripts::Claim;
@@ -59,13 +59,13 @@ pub struct Site<'s, 'c> {
 /// The partitions a command needs.
 pub(super) enum Needs {
     Nothing,
-    One(Located),
-    Several(Box<[u8]>, Located),
+    /// Those of these keys, of which there is at least one.
+    Keys(Routed),
     All,
 }
 
-/// Runs one request.
-pub fn call(site: &mut Site, args: Args) -> Flow {
+/// Runs one request; `known` is what is known of its first key, if that was looked at before.
+pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
     if args.is_empty() {
         return Flow::Next;
     }
@@ -87,7 +87,7 @@ pub fn call(site: &mut Site, args: Args) -> Flow {
         return Flow::Next;
     }
     let mark = site.out.mark();
-    let flow = if is_exec(row.command) { exec(site, row, args) } else { single(site, row, args) };
+    let flow = if is_exec(row.command) { exec(site, row, args) } else { single(site, row, args, known) };
     if flow == Flow::Next {
         suppress(site, mark);
     }
@@ -206,22 +206,23 @@ fn suppress(site: &mut Site, mark: shoal_protocol::resp::Mark) {
     }
 }
 
-fn single(site: &mut Site, row: &'static Row, args: Args) -> Flow {
+fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>) -> Flow {
     let scripted = row.command.flags.has(flag::SCRIPT);
     if scripted && site.pause.is_none() {
         return Flow::OnStack;
     }
     let Some(_claim) = claim(site.state, scripted) else { return Flow::Contended };
-    let needs = needs(row.command, args);
-    let Some(held) = enter(site.state, &needs) else { return Flow::Contended };
-    let first = match needs {
-        Needs::One(first) | Needs::Several(_, first) => Some(first),
-        Needs::Nothing | Needs::All => None,
+    let mut needs = needs(row.command, args, known);
+    let Some(held) = enter(site.state, &mut needs) else { return Flow::Contended };
+    let routed = match needs {
+        Needs::Keys(routed) => routed,
+        Needs::Nothing | Needs::All => Routed::new(),
     };
-    let mut keys = Keys::new(site.state, site.stats, held, first, site.client.db, site.clock.unix_ms);
+    let mut keys = Keys::new(site.state, site.stats, held, routed, site.client.db, site.clock.unix_ms);
     keys.no_touch = site.client.no_touch;
     keys.client_id = site.client.shared.id;
-    let keys = run(site, row, args, keys);
+    keys.prefetch();
+    run(site, row, args, &mut keys);
     settle(site, keys);
     end_caching(site, row);
     Flow::Next
@@ -234,18 +235,17 @@ fn claim(state: &State, wanted: bool) -> Option<Option<Claim<'_>>> {
 }
 
 /// Runs a row whose partitions are entered, and counts it.
-pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Keys<'s>) -> Keys<'s> {
+pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: &mut Keys<'s>) {
     let mark = site.out.mark();
     site.client.shared.command.store(row.id, std::sync::atomic::Ordering::Relaxed);
     let (state, stats, command) = (site.state, site.stats, row.command);
     let began_ns = site.clock.now_ns();
     let (client, out, clock) = (&mut *site.client, &mut *site.out, &mut *site.clock);
     let pause = site.pause;
-    let mut cx = Cx { state, stats, client, keys, out, clock, pause, command };
+    let mut cx = Cx { state, stats, client, keys: &mut *keys, out, clock, pause, command };
     let result = (command.run)(&mut cx, args);
-    let mut keys = cx.keys;
     if let Some(tracked) = &site.client.tracking {
-        super::tracking::remember(&mut keys, tracked, command, args);
+        super::tracking::remember(keys, tracked, command, args);
     }
     let counts = &stats.commands[row.id];
     if let Err(error) = result {
@@ -264,7 +264,6 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: Key
     // A request that waits counts once it is served.
     site.client.commands += u64::from(site.client.blocked.is_none());
     record::ran(site, row, args, cost);
-    keys
 }
 
 /// Leaves the partitions and serves those who waited for what was changed.
@@ -291,8 +290,10 @@ fn end_caching(site: &mut Site, row: &Row) {
 fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     let Some(multi) = site.client.multi.as_ref().filter(|multi| !multi.aborted) else {
         // Its function answers the error.
-        let keys = Keys::new(site.state, site.stats, Held::new(), None, site.client.db, site.clock.unix_ms);
-        drop(run(site, row, args, keys));
+        let (db, now_ms) = (site.client.db, site.clock.unix_ms);
+        let mut keys = Keys::new(site.state, site.stats, Held::new(), Routed::new(), db, now_ms);
+        run(site, row, args, &mut keys);
+        drop(keys);
         if site.client.multi.is_some() {
             super::transaction::leave(site.state, site.client);
         }
@@ -307,10 +308,9 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     let mut partitions: SmallVec<[u8; 8]> = SmallVec::new();
     let mut all = false;
     for (row, args) in &multi.queue {
-        match needs(row.command, args.as_args()) {
+        match needs(row.command, args.as_args(), None) {
             Needs::Nothing => all |= table::is_whole(row.command),
-            Needs::One(key) => partitions.push(key.partition),
-            Needs::Several(more, _) => partitions.extend_from_slice(&more),
+            Needs::Keys(routed) => partitions.extend(routed.iter().map(|key| key.partition)),
             Needs::All => all = true,
         }
     }
@@ -325,7 +325,8 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
         site.state.keyspace.try_enter_all(partitions.iter().copied())
     };
     let Some(held) = held else { return Flow::Contended };
-    let mut keys = Keys::new(site.state, site.stats, held, None, site.client.db, site.clock.unix_ms);
+    let (db, now_ms) = (site.client.db, site.clock.unix_ms);
+    let mut keys = Keys::new(site.state, site.stats, held, Routed::new(), db, now_ms);
     keys.no_touch = site.client.no_touch;
     keys.client_id = site.client.shared.id;
     let valid = super::transaction::watches_hold(site.client, &keys);
@@ -337,8 +338,8 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
         site.out.array(queue.len());
         for (row, args) in &queue {
             let args = args.as_args();
-            keys.set_first(None);
-            keys = run(site, row, args, keys);
+            keys.forget_routed();
+            run(site, row, args, &mut keys);
         }
     } else {
         site.out.null_array();
@@ -357,56 +358,70 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     Flow::Next
 }
 
+/// What a command needs; `known` is what is known of its first key, if anything.
 #[inline]
-pub(super) fn needs(command: &Command, args: Args) -> Needs {
+pub(super) fn needs(command: &Command, args: Args, known: Option<Located>) -> Needs {
+    let locate = |key| match known {
+        Some(known) if known.is(key) => known,
+        _ => Located::new(key),
+    };
     match command.keys {
         [] if command.flags.has(flag::ATOMIC) => Needs::All,
         [] => Needs::Nothing,
         [only] if let (Begin::Index(at), Find::Range { last: 0, .. }) = (only.begin, only.find) => {
-            args.get(at).map_or(Needs::Nothing, |key| Needs::One(Located::new(key)))
+            args.get(at).map_or(Needs::Nothing, |key| Needs::Keys(Routed::from_buf([locate(key)])))
         }
         specs => {
             if command.flags.has(flag::ATOMIC) {
                 return Needs::All;
             }
-            let mut partitions: SmallVec<[u8; 8]> = SmallVec::new();
-            let mut first = None;
+            let mut routed = Routed::new();
             for spec in specs {
                 if spec.is_open(args) {
                     return Needs::All;
                 }
                 spec.visit(args, &mut |at| {
-                    let key = Located::new(&args[at]);
-                    partitions.push(key.partition);
-                    first.get_or_insert(key);
+                    if routed.is_empty() {
+                        routed.reserve(args.len() - at);
+                    }
+                    routed.push(locate(&args[at]));
                 });
             }
-            partitions.sort_unstable();
-            partitions.dedup();
-            match first {
-                None => Needs::Nothing,
-                Some(first) if partitions.len() == 1 => Needs::One(first),
-                Some(first) => Needs::Several(partitions.into_vec().into(), first),
-            }
+            if routed.is_empty() { Needs::Nothing } else { Needs::Keys(routed) }
         }
     }
 }
 
+/// Enters the partitions a command needs and notes with its keys where each came to stand; nothing if one is taken.
 #[inline]
-pub(super) fn enter<'a>(state: &'a State, needs: &Needs) -> Option<Held<'a>> {
+pub(super) fn enter<'a>(state: &'a State, needs: &mut Needs) -> Option<Held<'a>> {
     let keyspace = &state.keyspace;
     match needs {
         Needs::Nothing => Some(Held::new()),
-        Needs::One(key) => {
-            let guard = keyspace.try_enter(key.partition)?;
-            let mut held = Held::new();
-            held.push((key.partition, guard));
-            Some(held)
-        }
-        Needs::Several(partitions, _) => keyspace.try_enter_all(partitions.iter().copied()),
+        Needs::Keys(routed) => match &mut **routed {
+            [only] => {
+                let guard = keyspace.try_enter(only.partition)?;
+                Some(Held::from_buf([(only.partition, guard)]))
+            }
+            several => enter_several(keyspace, several),
+        },
         Needs::All => {
             const { assert!(PARTITIONS == u8::MAX as usize + 1) };
             keyspace.try_enter_all(0..=u8::MAX)
         }
     }
+}
+
+fn enter_several<'a>(keyspace: &'a Keyspace, routed: &mut [Located]) -> Option<Held<'a>> {
+    // A set in order without sorting; then where each partition stands among those held.
+    let mut wanted = [false; PARTITIONS];
+    routed.iter().for_each(|key| wanted[key.partition as usize] = true);
+    let wanted = (0..=u8::MAX).filter(|&partition| wanted[partition as usize]);
+    let held = keyspace.try_enter_all(wanted)?;
+    let mut place = [0; PARTITIONS];
+    for (at, (partition, _)) in held.iter().enumerate() {
+        place[*partition as usize] = at as u8;
+    }
+    routed.iter_mut().for_each(|key| key.held_at = place[key.partition as usize]);
+    Some(held)
 }

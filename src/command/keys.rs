@@ -24,6 +24,7 @@ use crate::store::entry::{Entry, Extras, Payload, ValueRef};
 use crate::store::hash::hash;
 use crate::store::table::Place;
 use crate::store::value::{Object, Stored};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A key with what routing found out about it.
@@ -33,6 +34,8 @@ pub struct Located {
     pub partition: u8,
     /// Its hash.
     pub hash: u32,
+    /// Where its partition stands among those held, once they are.
+    pub held_at: u8,
     at: *const u8,
     len: usize,
 }
@@ -41,15 +44,24 @@ impl Located {
     /// Finds out where `key` belongs.
     #[inline]
     pub fn new(key: &[u8]) -> Located {
-        Located { partition: partition_of(key), hash: hash(key), at: key.as_ptr(), len: key.len() }
+        Located {
+            partition: partition_of(key),
+            hash: hash(key),
+            held_at: 0,
+            at: key.as_ptr(),
+            len: key.len(),
+        }
     }
 
     /// Whether this was made of these very bytes (not equal ones elsewhere).
     #[inline]
-    fn is(&self, key: &[u8]) -> bool {
+    pub fn is(&self, key: &[u8]) -> bool {
         std::ptr::eq(self.at, key.as_ptr()) && self.len == key.len()
     }
 }
+
+/// The keys routing found in a request, in its order.
+pub type Routed = SmallVec<[Located; 1]>;
 
 /// The keys of one command, transaction or script.
 pub struct Keys<'a> {
@@ -68,7 +80,10 @@ pub struct Keys<'a> {
     held: Held<'a>,
     /// What was removed and is too large to drop while partitions are held: fields are dropped in their order.
     dead: Vec<Garbage>,
-    first: Option<Located>,
+    /// What routing found out about the keys, in the order commands mostly ask for them.
+    routed: Routed,
+    /// Which of these was asked for last.
+    at: usize,
     grows: bool,
     ready: Vec<(usize, Box<[u8]>)>,
 }
@@ -125,12 +140,12 @@ fn object_mut<T: Stored>(entry: &mut Entry) -> Result<&mut T, CmdError> {
 }
 
 impl<'a> Keys<'a> {
-    /// The keys of the `held` partitions; `first` is what routing already knows of the first key.
+    /// The keys of the `held` partitions; `routed` is what routing already knows of them.
     pub fn new(
         state: &'a State,
         stats: &'a WorkerStats,
         held: Held<'a>,
-        first: Option<Located>,
+        routed: Routed,
         db: usize,
         now_ms: i64,
     ) -> Self {
@@ -144,7 +159,8 @@ impl<'a> Keys<'a> {
             stats,
             held,
             dead: Vec::new(),
-            first,
+            routed,
+            at: 0,
             grows: false,
             ready: Vec::new(),
         }
@@ -181,9 +197,20 @@ impl<'a> Keys<'a> {
         );
     }
 
-    /// Names the first key of the next command, where these keys serve several.
-    pub fn set_first(&mut self, first: Option<Located>) {
-        self.first = first;
+    /// Has the processor fetch the entries of all keys at once, where there are several: one after the other each would be
+    /// waited for (MGET of 10 keys out of 100,000: 0.44 us a key without, 0.28 with).
+    #[inline]
+    pub fn prefetch(&self) {
+        if self.routed.len() > 1 {
+            for key in &self.routed {
+                self.held[key.held_at as usize].1.dbs[self.db].prefetch(key.hash);
+            }
+        }
+    }
+
+    /// Forgets what routing found out: the next command, where these keys serve several, has others.
+    pub fn forget_routed(&mut self) {
+        self.routed.clear();
     }
 
     /// Says that keys of `db` may have appeared that are waited for, other than by [`Keys::modified`].
@@ -510,21 +537,26 @@ impl<'a> Keys<'a> {
         self.state.config.flag(id::LAZYFREE_LAZY_SERVER_DEL)
     }
 
+    /// Which of the routed keys `key` is: that asked for last, or the one behind it.
     #[inline]
-    fn locate(&self, key: &[u8]) -> (u8, u32) {
-        match &self.first {
-            Some(first) if first.is(key) => (first.partition, first.hash),
-            _ => (partition_of(key), hash(key)),
+    fn routed_at(&self, key: &[u8]) -> Option<usize> {
+        let is = |at: usize| self.routed.get(at).is_some_and(|routed| routed.is(key));
+        if is(self.at) { Some(self.at) } else { is(self.at + 1).then_some(self.at + 1) }
+    }
+
+    /// Which of the held partitions `key` lies in, and the key's hash.
+    #[inline]
+    fn held_at(&self, key: &[u8]) -> Option<(usize, u32)> {
+        match self.routed_at(key) {
+            Some(at) => Some((self.routed[at].held_at as usize, self.routed[at].hash)),
+            None => self.search(key),
         }
     }
 
-    #[inline]
-    fn held_at(&self, key: &[u8]) -> Option<(usize, u32)> {
-        let (partition, h) = self.locate(key);
-        if let [(only, _)] = &*self.held {
-            return (*only == partition).then_some((0, h));
-        }
-        self.held.binary_search_by_key(&partition, |(held, _)| *held).ok().map(|at| (at, h))
+    fn search(&self, key: &[u8]) -> Option<(usize, u32)> {
+        let partition = partition_of(key);
+        let at = self.held.binary_search_by_key(&partition, |(held, _)| *held).ok()?;
+        Some((at, hash(key)))
     }
 
     /// The partition of `key` and the key's hash.
@@ -537,7 +569,11 @@ impl<'a> Keys<'a> {
     /// Which of the held partitions `key` lies in, and the key's hash.
     #[inline]
     fn enter_at(&mut self, key: &[u8]) -> (usize, u32) {
-        match self.held_at(key) {
+        if let Some(at) = self.routed_at(key) {
+            self.at = at;
+            return (self.routed[at].held_at as usize, self.routed[at].hash);
+        }
+        match self.search(key) {
             Some(found) => found,
             None => self.enter_more(key),
         }
@@ -546,7 +582,9 @@ impl<'a> Keys<'a> {
     #[cold]
     fn enter_more(&mut self, key: &[u8]) -> (usize, u32) {
         assert!(self.grows, "a command touched a key that its row does not name");
-        let (partition, h) = self.locate(key);
+        // What is held moves.
+        self.forget_routed();
+        let (partition, h) = (partition_of(key), hash(key));
         let at = self.held.partition_point(|(held, _)| *held < partition);
         self.held.insert(at, (partition, self.state.keyspace.enter(partition)));
         (at, h)

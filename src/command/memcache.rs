@@ -14,7 +14,7 @@ mod meta;
 mod stats;
 
 use super::call::{self, Flow, Site};
-use super::keys::{Keys, Located};
+use super::keys::{Keys, Located, Routed};
 use crate::state::keyspace::Held;
 use crate::state::memcache::Count;
 use crate::state::pause::Paused;
@@ -156,7 +156,7 @@ fn on_key<'s, R>(
     let mut held = Held::new();
     held.push((key.partition, guard));
     let (db, now_ms) = (site.client.db, site.clock.unix_ms);
-    let mut keys = Keys::new(site.state, site.stats, held, Some(key), db, now_ms);
+    let mut keys = Keys::new(site.state, site.stats, held, Routed::from_buf([key]), db, now_ms);
     keys.client_id = site.client.shared.id;
     let result = work(&mut keys, site.out);
     call::settle(site, keys);

@@ -85,7 +85,7 @@ pub struct Cx<'s, 'c> {
     /// The connection's own state.
     pub client: &'c mut Client,
     /// The partitions entered for this command.
-    pub keys: Keys<'s>,
+    pub keys: &'c mut Keys<'s>,
     /// Where the reply goes.
     pub out: &'c mut Output,
     /// The worker's clock.

@@ -55,7 +55,7 @@ fn look<'k>(keys: &'k mut Keys, key: &[u8]) -> Option<&'k Entry> {
 
 /// OBJECT ENCODING key
 fn encoding(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    match look(&mut cx.keys, &args[2]) {
+    match look(cx.keys, &args[2]) {
         Some(entry) => cx.out.bulk(entry.encoding().as_bytes()),
         None => cx.out.null(),
     }
@@ -68,7 +68,7 @@ fn refcount(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let policy = cx.state.config.choice(id::MAXMEMORY_POLICY);
     let by_access = policy.ends_with("lru") || policy.ends_with("lfu");
     let shares = cx.state.config.size(id::MAXMEMORY) == 0 || !by_access;
-    match look(&mut cx.keys, &args[2]).map(|entry| entry.value()) {
+    match look(cx.keys, &args[2]).map(|entry| entry.value()) {
         Some(ValueRef::Int(0..SHARED_INTEGERS)) if shares => cx.out.int(SHARED),
         Some(_) => cx.out.int(1),
         None => cx.out.null(),
@@ -79,7 +79,7 @@ fn refcount(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// OBJECT IDLETIME key
 fn idletime(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let now_ms = cx.keys.now_ms;
-    match look(&mut cx.keys, &args[2]).map(|entry| entry.clock()) {
+    match look(cx.keys, &args[2]).map(|entry| entry.clock()) {
         None => cx.out.null(),
         Some(_) if counts_accesses(cx) => {
             return Err(CmdError::new(
@@ -95,7 +95,7 @@ fn idletime(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// OBJECT FREQ key
 fn freq(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let now_ms = cx.keys.now_ms;
-    match look(&mut cx.keys, &args[2]).map(|entry| entry.clock()) {
+    match look(cx.keys, &args[2]).map(|entry| entry.clock()) {
         None => cx.out.null(),
         Some(clock) if counts_accesses(cx) => cx.out.int(cx.keys.clock().frequency(clock, now_ms).into()),
         Some(_) => {

@@ -6,14 +6,12 @@
 use super::call::{self, Site};
 use super::client::Waiting;
 use super::error::{self, CmdError};
-use super::keys::Keys;
 use super::table;
 use super::{Cx, flag};
 use crate::config::id;
 use crate::script::shebang::ScriptFlags;
 use crate::script::{Host, Style, Verdict, Vm};
 use crate::state::State;
-use crate::state::keyspace::Held;
 use crate::state::scripts::{Running, Slow};
 use crate::text::number::parse_i64;
 use shoal_protocol::resp::{Args, Output, OwnedArgs, Proto};
@@ -138,12 +136,10 @@ impl Host for Run<'_, '_, '_> {
         let row = self.admit(args)?;
         let cx = &mut *self.cx;
         let (state, stats) = (cx.state, cx.stats);
-        let empty = Keys::new(state, stats, Held::new(), None, cx.keys.db, cx.keys.now_ms);
-        let mut keys = std::mem::replace(&mut cx.keys, empty);
-        keys.set_first(None);
+        cx.keys.forget_routed();
         let mut site =
             Site { state, stats, client: &mut *cx.client, out, clock: &mut *cx.clock, pause: None };
-        cx.keys = call::run(&mut site, row, args, keys);
+        call::run(&mut site, row, args, &mut *cx.keys);
         Ok(())
     }
 

@@ -101,7 +101,7 @@ fn intersect(sources: Sources<'_>, mut visit: impl FnMut(Element<'_>) -> bool) {
 
 /// SINTER key [key ...]
 fn sinter(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let sources = sources(&mut cx.keys, args.from(1))?;
+    let sources = sources(cx.keys, args.from(1))?;
     let out = &mut *cx.out;
     let (reply, mut len) = (out.deferred_set(), 0);
     intersect(sources, |member| {
@@ -117,7 +117,7 @@ fn sinter(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn sinterstore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let limits = limits(cx.state);
     let mut result = None;
-    intersect(sources(&mut cx.keys, args.from(2))?, |member| {
+    intersect(sources(cx.keys, args.from(2))?, |member| {
         add(&mut result, member, limits);
         true
     });
@@ -149,7 +149,7 @@ fn sintercard(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         at += 1;
     }
     let mut len = 0;
-    intersect(sources(&mut cx.keys, args.from(2).first(number))?, |_| {
+    intersect(sources(cx.keys, args.from(2).first(number))?, |_| {
         len += 1;
         len != limit
     });
@@ -170,7 +170,7 @@ fn union(sources: &Sources<'_>, limits: SetLimits) -> Set {
 /// SUNION key [key ...]
 fn sunion(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let limits = limits(cx.state);
-    let sources = sources(&mut cx.keys, args.from(1))?;
+    let sources = sources(cx.keys, args.from(1))?;
     match *sources {
         [Some(only)] => reply_all(cx.out, only),
         _ => reply_all(cx.out, &union(&sources, limits)),
@@ -181,7 +181,7 @@ fn sunion(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// SUNIONSTORE destination key [key ...]
 fn sunionstore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let limits = limits(cx.state);
-    let result = union(&sources(&mut cx.keys, args.from(2))?, limits);
+    let result = union(&sources(cx.keys, args.from(2))?, limits);
     store(cx, &args[1], result, "sunionstore");
     Ok(())
 }
@@ -200,7 +200,7 @@ fn subtract(sources: &Sources<'_>, visit: impl FnMut(Element<'_>)) {
 
 /// SDIFF key [key ...]
 fn sdiff(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let sources = sources(&mut cx.keys, args.from(1))?;
+    let sources = sources(cx.keys, args.from(1))?;
     let out = &mut *cx.out;
     let (reply, mut len) = (out.deferred_set(), 0);
     subtract(&sources, |member| {
@@ -215,7 +215,7 @@ fn sdiff(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn sdiffstore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let limits = limits(cx.state);
     let mut result = Set::new();
-    subtract(&sources(&mut cx.keys, args.from(2))?, |member| {
+    subtract(&sources(cx.keys, args.from(2))?, |member| {
         result.add(member, limits);
     });
     store(cx, &args[1], result, "sdiffstore");

@@ -280,7 +280,7 @@ fn sort(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         elements.load(entry, &options)?;
     }
     if !options.unsorted {
-        elements.weigh(&mut cx.keys, &options)?;
+        elements.weigh(cx.keys, &options)?;
         elements.sort(&options);
     }
     let len = elements.items.len();
@@ -326,7 +326,7 @@ fn store(
             list.push(End::Back, [element], limits);
         }
         for get in gets {
-            get.value(&mut cx.keys, element, |value| list.push(End::Back, [value.unwrap_or(b"")], limits));
+            get.value(cx.keys, element, |value| list.push(End::Back, [value.unwrap_or(b"")], limits));
         }
     }
     cx.out.int(list.len() as i64);

@@ -257,7 +257,7 @@ fn run(cx: &mut Cx, args: Args, operation: Operation, kind: Kind) -> Result<(), 
     };
     let count = count.ok_or(error::SYNTAX)?;
     // Redis looks at the types of the sources before the options.
-    let mut sources = sources(&mut cx.keys, args.from(first).first(count))?;
+    let mut sources = sources(cx.keys, args.from(first).first(count))?;
     let options = Options::parse(args, first + count, count, operation, kind)?;
     let mut weights = options.weights;
     if operation != Operation::Difference {

@@ -136,7 +136,7 @@ fn create(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let missing = found.is_none();
     let start = group_start(&args[4], found);
     if missing && !make {
-        existing(&mut cx.keys, key)?;
+        existing(cx.keys, key)?;
     }
     let start = start?;
     let stream = cx.keys.create_as::<Stream>(key)?;
@@ -153,8 +153,8 @@ fn create(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn setid(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (key, name) = (&args[2], &args[3]);
     let (_, read) = group_options(args, false)?;
-    let start = group_start(&args[4], Some(existing(&mut cx.keys, key)?));
-    let group = existing_group(&mut cx.keys, key, name)?;
+    let start = group_start(&args[4], Some(existing(cx.keys, key)?));
+    let group = existing_group(cx.keys, key, name)?;
     group.last_id = start?;
     group.entries_read = read;
     cx.keys.modified(notify::STREAM, "xgroup-setid", key);
@@ -164,7 +164,7 @@ fn setid(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// XGROUP DESTROY key group
 fn destroy(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let gone = existing(&mut cx.keys, &args[2])?.groups_mut().remove(&args[3]).is_some();
+    let gone = existing(cx.keys, &args[2])?.groups_mut().remove(&args[3]).is_some();
     if gone {
         cx.keys.modified(notify::STREAM, "xgroup-destroy", &args[2]);
     }
@@ -175,7 +175,7 @@ fn destroy(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// XGROUP CREATECONSUMER key group consumer
 fn createconsumer(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let now_ms = cx.keys.now_ms;
-    let (_, new) = existing_group(&mut cx.keys, &args[2], &args[3])?.consumer(&args[4], now_ms);
+    let (_, new) = existing_group(cx.keys, &args[2], &args[3])?.consumer(&args[4], now_ms);
     if new {
         cx.keys.modified(notify::STREAM, "xgroup-createconsumer", &args[2]);
     }
@@ -185,7 +185,7 @@ fn createconsumer(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// XGROUP DELCONSUMER key group consumer
 fn delconsumer(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let pending = existing_group(&mut cx.keys, &args[2], &args[3])?.remove_consumer(&args[4]);
+    let pending = existing_group(cx.keys, &args[2], &args[3])?.remove_consumer(&args[4]);
     if pending.is_some() {
         cx.keys.modified(notify::STREAM, "xgroup-delconsumer", &args[2]);
     }
@@ -282,7 +282,7 @@ fn xreadgroup(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// Notes that `consumer` asked, and makes it if it is new.
 fn see_consumer(cx: &mut Cx, key: &[u8], group: &[u8], consumer: &[u8]) -> Result<(), CmdError> {
     let now_ms = cx.keys.now_ms;
-    let (_, new) = existing_group(&mut cx.keys, key, group)?.consumer(consumer, now_ms);
+    let (_, new) = existing_group(cx.keys, key, group)?.consumer(consumer, now_ms);
     if new {
         cx.keys.modified(notify::STREAM, "xgroup-createconsumer", key);
     }
@@ -300,7 +300,7 @@ fn tell_new(
 ) -> Result<bool, CmdError> {
     see_consumer(cx, key, group_name, consumer)?;
     let now_ms = cx.keys.now_ms;
-    let stream = existing(&mut cx.keys, key)?;
+    let stream = existing(cx.keys, key)?;
     let last = stream.groups()[group_name].last_id;
     let Some(start) = last.next().filter(|_| stream.last_id > last) else { return Ok(false) };
     let mark = cx.out.mark();
@@ -346,7 +346,7 @@ fn tell_history(
 ) -> Result<bool, CmdError> {
     see_consumer(cx, key, group_name, consumer)?;
     let now_ms = cx.keys.now_ms;
-    let stream = existing(&mut cx.keys, key)?;
+    let stream = existing(cx.keys, key)?;
     let pending = stream.groups()[group_name].consumers()[consumer].pending();
     let ids: Vec<StreamId> = match after.next() {
         Some(start) => pending.range(start..).take(count).copied().collect(),
@@ -511,7 +511,7 @@ fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     // A time in the future would never become idle.
     let delivered_ms = if delivered_ms < 0 || delivered_ms > now_ms { now_ms } else { delivered_ms };
     see_consumer(cx, key, name, consumer)?;
-    let stream = existing(&mut cx.keys, key)?;
+    let stream = existing(cx.keys, key)?;
     if let Some(last_id) = claim.last_id {
         let group = stream.groups_mut().get_mut(name).expect("looked up above");
         group.last_id = group.last_id.max(last_id);
@@ -578,7 +578,7 @@ fn xautoclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         return Err(no_key_or_group(key, name));
     }
     see_consumer(cx, key, name, consumer)?;
-    let stream = existing(&mut cx.keys, key)?;
+    let stream = existing(cx.keys, key)?;
     // Looks at ten entries for each one wanted, so that a long list of fresh ones takes no long time.
     let looked: Vec<(StreamId, i64, u64)> = {
         let pending = stream.groups()[name].pending().range(start..);

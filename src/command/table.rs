@@ -162,8 +162,18 @@ fn top_level(name: &[u8]) -> Option<&'static Row> {
 /// A short name in lower case as a number.
 #[inline]
 fn number_of_name(name: &[u8]) -> Option<u128> {
-    let mut bytes = [0; SHORT];
-    bytes.get_mut(..name.len())?.copy_from_slice(name);
+    // Loads of fixed size that overlap, as a copy of so few bytes would cost more than all the rest of the search.
+    let byte = |at: usize| u128::from(name[at]) << (8 * at);
+    let half = |at: usize| name.get(at..)?.first_chunk().map(|half| u128::from(u32::from_le_bytes(*half)));
+    let word = |at: usize| name.get(at..)?.first_chunk().map(|word| u128::from(u64::from_le_bytes(*word)));
+    let number = match name.len() {
+        0 => 0,
+        len @ 1..4 => byte(0) | byte(len / 2) | byte(len - 1),
+        len @ 4..8 => half(0)? | half(len - 4)? << (8 * (len - 4)),
+        len @ 8..=SHORT => word(0)? | word(len - 8)? << (8 * (len - 8)),
+        _ => return None,
+    };
+    let mut bytes = number.to_le_bytes();
     bytes.make_ascii_lowercase();
     Some(u128::from_le_bytes(bytes))
 }
@@ -238,6 +248,17 @@ pub fn is_whole(command: &Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_names_become_the_numbers_of_their_lower_case_letters() {
+        for len in 0..=SHORT {
+            let name: Vec<u8> = (0..len).map(|at| b"AbCdEfGhIjKlMnOp"[at]).collect();
+            let mut bytes = [0; SHORT];
+            bytes[..len].copy_from_slice(&name.to_ascii_lowercase());
+            assert_eq!(number_of_name(&name), Some(u128::from_le_bytes(bytes)));
+        }
+        assert_eq!(number_of_name(&[b'a'; SHORT + 1]), None);
+    }
 
     #[test]
     fn every_row_is_found_and_documented() {

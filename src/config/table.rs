@@ -201,7 +201,7 @@ impl Id {
     }
 
     /// Its row.
-    pub fn row(self) -> &'static Row {
+    pub const fn row(self) -> &'static Row {
         TABLE[self.place()]
     }
 

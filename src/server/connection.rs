@@ -21,7 +21,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
@@ -48,6 +48,8 @@ pub struct Connection {
     held: bool,
     /// Whether nothing is run before the output is sent.
     full: bool,
+    /// What mail wakes.
+    waker: Option<Waker>,
     /// How the last turn ended, if what follows from it is still to be done.
     next: Option<Turn>,
 }
@@ -90,6 +92,7 @@ impl Connection {
             timer: None,
             held: false,
             full: false,
+            waker: None,
             next: None,
         }
     }
@@ -161,7 +164,7 @@ impl Connection {
     }
 
     fn poll_event(&mut self, task: &mut Context<'_>) -> Poll<io::Result<Event>> {
-        self.client.shared.wake_with(task.waker());
+        self.leave_waker(task);
         if self.client.shared.has_mail() {
             return Poll::Ready(Ok(Event::Mail));
         }
@@ -198,6 +201,15 @@ impl Connection {
             (len, Into::Own)
         };
         Poll::Ready(Ok(if len == 0 { Event::Closed } else { Event::Read(len, into) }))
+    }
+
+    /// Has mail wake the task. It is the same task for all of its life, so this is done once, not at every turn.
+    fn leave_waker(&mut self, task: &Context<'_>) {
+        let waker = task.waker();
+        if !self.waker.as_ref().is_some_and(|left| left.will_wake(waker)) {
+            self.client.shared.wake_with(waker);
+            self.waker = Some(waker.clone());
+        }
     }
 
     /// Whether requests are to be set aside, not run.
@@ -417,9 +429,7 @@ impl Connection {
     /// Sends what the socket takes.
     fn flush(&mut self) -> io::Result<Turn> {
         while !self.output.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.output.io_slices(&mut slices);
-            match self.stream.try_write_vectored(&slices[..count]) {
+            match self.write() {
                 Ok(sent) => {
                     let (stats, figures) = (self.worker.stats(), &self.client.shared.figures);
                     stats.output_bytes.add(sent as u64);
@@ -433,6 +443,21 @@ impl Connection {
             }
         }
         Ok(if self.client.closing { Turn::Close } else { Turn::Done })
+    }
+
+    /// Writes what the socket takes at once. One piece, as nearly all replies are, costs the kernel less by a plain `send`.
+    fn write(&self) -> io::Result<usize> {
+        match self.output.contiguous() {
+            Some(bytes) => self.stream.try_write(bytes),
+            None => self.write_pieces(),
+        }
+    }
+
+    #[cold]
+    fn write_pieces(&self) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.output.io_slices(&mut slices);
+        self.stream.try_write_vectored(&slices[..count])
     }
 
     /// Sends more, and goes on with what had to wait for that.

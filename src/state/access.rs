@@ -1,5 +1,6 @@
 //! What the eviction policy remembers of each entry's accesses.
 
+use crate::config::table::Kind;
 use crate::config::{Config, id};
 use crate::store::entry::Entry;
 
@@ -11,6 +12,21 @@ pub struct AccessClock {
     decay_minutes: i64,
 }
 
+/// The policies that count accesses, as bits by their place among the words of the directive: every access asks.
+const LFU_POLICIES: u64 = {
+    let Kind::Enum(words) = id::MAXMEMORY_POLICY.row().kind else {
+        panic!("the policy is one of several words")
+    };
+    let (mut policies, mut at) = (0, 0);
+    while at < words.len() {
+        if let [.., b'l', b'f', b'u'] = words[at].as_bytes() {
+            policies |= 1 << at;
+        }
+        at += 1;
+    }
+    policies
+};
+
 /// A new key's counter, so that it is not evicted at once.
 const LFU_START: u32 = 5;
 
@@ -18,7 +34,7 @@ impl AccessClock {
     /// The clock the node's eviction policy wants.
     #[inline]
     pub fn of(config: &Config) -> AccessClock {
-        let lfu = config.choice(id::MAXMEMORY_POLICY).ends_with("lfu");
+        let lfu = LFU_POLICIES >> config.int(id::MAXMEMORY_POLICY) & 1 != 0;
         if !lfu {
             return AccessClock { lfu, log_factor: 0, decay_minutes: 0 };
         }

@@ -4,12 +4,12 @@
 //! in passing; what others want of it (a push, a close) is put into its inbox, and its worker is woken.
 
 use super::waiting::Waiter;
-use atomic_waker::AtomicWaker;
 use crossbeam::queue::SegQueue;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
 
 /// Something for a connection to act on between commands.
 pub enum Mail {
@@ -128,7 +128,7 @@ pub struct ClientShared {
     inbox_bytes: AtomicUsize,
     mail: AtomicBool,
     closed: AtomicBool,
-    waker: AtomicWaker,
+    waker: Mutex<Option<Waker>>,
 }
 
 impl ClientShared {
@@ -139,7 +139,7 @@ impl ClientShared {
         }
         self.inbox.push(mail);
         if !self.mail.swap(true, Ordering::AcqRel) {
-            self.waker.wake();
+            self.wake();
         }
     }
 
@@ -194,12 +194,14 @@ impl ClientShared {
 
     /// Makes its worker look after it, mail or not.
     pub fn wake(&self) {
-        self.waker.wake();
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake_by_ref();
+        }
     }
 
-    /// Has `waker` called when mail comes.
-    pub fn wake_with(&self, waker: &std::task::Waker) {
-        self.waker.register(waker);
+    /// Has `waker` called whenever mail comes.
+    pub fn wake_with(&self, waker: &Waker) {
+        *self.waker.lock() = Some(waker.clone());
     }
 }
 
@@ -235,7 +237,7 @@ impl Clients {
             inbox_bytes: AtomicUsize::new(0),
             mail: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
+            waker: Mutex::default(),
         });
         self.by_id.lock().insert(client.id, Arc::clone(&client));
         client

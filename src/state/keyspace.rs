@@ -54,9 +54,21 @@ impl Keyspace {
         None
     }
 
+    /// Has the processor fetch the entry that is likely the one of hash `h`, unless somebody is in its partition.
+    #[inline]
+    pub fn prefetch(&self, partition: u8, db: usize, h: u32) {
+        if let Some(guard) = self.partitions[partition as usize].try_lock() {
+            guard.dbs[db].prefetch(h);
+        }
+    }
+
     /// Enters all of `partitions` (ascending, no doubles) or none.
     pub fn try_enter_all(&self, partitions: impl Iterator<Item = u8>) -> Option<Held<'_>> {
-        partitions.map(|partition| self.try_enter(partition).map(|guard| (partition, guard))).collect()
+        let mut held = Held::new();
+        for partition in partitions {
+            held.push((partition, self.try_enter(partition)?));
+        }
+        Some(held)
     }
 
     /// Enters a partition, waiting for it. Only for callers that hold none, and for the running script.

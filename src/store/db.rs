@@ -84,6 +84,14 @@ impl Db {
         self.table.find_hashed(h, key)
     }
 
+    /// Has the processor fetch the entry that is likely the one of hash `h`.
+    #[inline]
+    pub fn prefetch(&self, h: u32) {
+        if let Some(entry) = self.table.likely(h) {
+            entry.prefetch();
+        }
+    }
+
     /// Where the entry of `key` lies: see [`Table::locate`].
     #[inline]
     pub fn locate(&self, h: u32, key: &[u8]) -> Option<Place> {

@@ -212,6 +212,13 @@ impl<T: Keyed> Table<T> {
         Some(Place { segment, index })
     }
 
+    /// The first item whose tag is that of `h`, if there is any: the one of hash `h`, but for one in some hundred times.
+    #[inline]
+    pub fn likely(&self, h: u32) -> Option<&T> {
+        let segment = self.segments.get(self.segment_of(h))?;
+        segment.items.get(segment.start_of(tag(h)))
+    }
+
     /// The item at `place`, as long as nothing was inserted or removed since.
     #[inline]
     pub fn at(&self, place: Place) -> Option<&T> {

@@ -321,6 +321,29 @@ impl RequestParser {
     }
 }
 
+/// The second argument of the request at the start of `buf`, a key for most commands, and the request's length, where it is
+/// complete and plain; `None` for anything else, good or bad. Nothing is remembered and no limit is checked: this is for
+/// looking ahead.
+#[inline]
+pub fn peek(buf: &[u8]) -> Option<(&[u8], usize)> {
+    if *buf.first()? != b'*' {
+        return None;
+    }
+    let (count, mut at) = short_number(buf, 1)?;
+    let mut second = None;
+    for index in 0..count {
+        if *buf.get(at)? != b'$' {
+            return None;
+        }
+        let (len, start) = short_number(buf, at + 1)?;
+        if index == 1 {
+            second = buf.get(start..start + len);
+        }
+        at = start + len + 2;
+    }
+    (at <= buf.len()).then_some((second?, at))
+}
+
 enum Found {
     At(usize),
     NotYet,

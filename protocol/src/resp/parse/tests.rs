@@ -62,6 +62,20 @@ fn lenient_where_redis_is() {
 }
 
 #[test]
+fn a_look_ahead_sees_plain_whole_requests_alone() {
+    let set = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\nab\r\n";
+    assert_eq!(peek(&[&set[..], b"*1"].concat()), Some((&b"k"[..], set.len())));
+    for cut in 0..set.len() {
+        assert_eq!(peek(&set[..cut]), None);
+    }
+    for wire in
+        [&b"*1\r\n$4\r\nPING\r\n"[..], b"GET k\r\n      ", b"*2\r\n$3\r\nGET\r\n+1\r\nk\r\n", b"*0\r\n      "]
+    {
+        assert_eq!(peek(wire), None);
+    }
+}
+
+#[test]
 fn incomplete_requests_wait() {
     for wire in
         [&b""[..], b"*", b"*1", b"*1\r", b"*1\r\n", b"*1\r\nx", b"*1\r\n$4\r\nPING\r", b"PING", b"PING\r"]
