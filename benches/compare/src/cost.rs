@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::collection;
 use crate::contender::{self, Contender, Kind};
 use crate::load::{self, Keys};
-use crate::workload::{CONNECTIONS, Protocol, WORKLOADS, Workload};
+use crate::workload::{CONNECTIONS, Op, Protocol, WORKLOADS, Workload};
 use crate::{Failure, Options};
 
 /// The core the servers have to themselves; the load runs on the next one.
@@ -15,8 +16,8 @@ const SECOND_WORKER_BOUND: f64 = 1.1;
 
 /// Measures and prints; whether every bound held.
 pub fn report(options: &Options) -> Result<bool, Failure> {
-    let chosen = |w: &&Workload| w.name.contains(&options.only) && (w.quick || !options.quick);
-    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(chosen).collect();
+    let chosen = |w: &&Workload| options.names(w.name) && (w.quick || !options.quick);
+    let workloads: Vec<&Workload> = WORKLOADS.iter().chain(collection::WORKLOADS).filter(chosen).collect();
     let mut held = true;
 
     println!("\nServer processor time per request, one core, us (medians of {} rounds)\n", options.rounds);
@@ -27,7 +28,12 @@ pub fn report(options: &Options) -> Result<bool, Failure> {
             Protocol::Resp => Kind::Redis,
             Protocol::Memcached => Kind::Memcached(1),
         };
-        let figures = Figures::take(workload, &[Kind::Floor, rival, Kind::Shoal(1)], true, options)?;
+        // The floor answers with one constant, which says little where replies differ.
+        let kinds = match workload.op {
+            Op::Line(_) => vec![rival, Kind::Shoal(1)],
+            _ => vec![Kind::Floor, rival, Kind::Shoal(1)],
+        };
+        let figures = Figures::take(workload, &kinds, true, options)?;
         let shoal = Kind::Shoal(1);
         let (floor_cell, below_floor) = figures.judged(shoal, Kind::Floor, workload.floor_bound);
         let (rival_cell, below_rival) = figures.judged(shoal, rival, workload.rival_bound);
@@ -44,7 +50,8 @@ pub fn report(options: &Options) -> Result<bool, Failure> {
     println!("\nThe same with a second worker, on all cores together with the load, us\n");
     println!("| {:<22} | memcached | memcached -t 2 | shoal | shoal x2 | x2 : x1       |", "");
     println!("|{:-<24}|----------:|---------------:|------:|---------:|:--------------|", "");
-    for workload in workloads.iter().filter(|w| !w.grows() && w.value == 64) {
+    let has_two = |w: &&&Workload| !w.changes && !matches!(w.op, Op::Line(_)) && w.value == 64;
+    for workload in workloads.iter().filter(has_two) {
         let mut kinds = vec![Kind::Shoal(1), Kind::Shoal(2)];
         if workload.protocol == Protocol::Memcached {
             kinds.extend([Kind::Memcached(1), Kind::Memcached(2)]);
@@ -84,13 +91,10 @@ impl Figures {
         }
         contender::pin(load_core);
         let addr = |c: &Contender| c.addr(workload.protocol);
-        let fill = Keys::Each { from: 0, to: workload.keys };
-        for contender in contenders.iter().filter(|c| workload.reads() && c.kind != Kind::Floor) {
-            load::run(addr(contender), &workload.filling(), CONNECTIONS, 0, fill)?;
-        }
         let scale = if options.quick { 1 } else { 3 };
         let requests = match (workload.pipeline, workload.value) {
             (_, 1024..) => 20_000 * scale,
+            _ if matches!(workload.op, Op::Line(_)) => 60_000 * scale,
             (1, _) => 30_000 * scale,
             _ => 150_000 * scale,
         };
@@ -98,8 +102,11 @@ impl Figures {
         // Round 0 warms caches and is not counted.
         for round in 0..=options.rounds {
             for contender in &contenders {
-                if workload.grows() {
+                if workload.changes {
                     contender.flush(workload.protocol)?;
+                }
+                if workload.changes || round == 0 {
+                    fill(contender, workload)?;
                 }
                 let before = contender.cpu_ns()?;
                 let keys = Keys::Drawn(round as u64);
@@ -134,6 +141,17 @@ impl Figures {
             }
         }
     }
+}
+
+/// Sends what the keys of `workload` are to hold.
+fn fill(contender: &Contender, workload: &Workload) -> Result<(), Failure> {
+    let each = Keys::Each { from: 0, to: workload.keys };
+    for (times, filling) in workload.filling() {
+        for _ in 0..if contender.kind == Kind::Floor { 0 } else { times } {
+            load::run(contender.addr(workload.protocol), &filling, CONNECTIONS, 0, each)?;
+        }
+    }
+    Ok(())
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

@@ -4,6 +4,7 @@
 //! between servers that did the same work in turns, and the processor time a server used rather than the
 //! time that passed. The bounds Shoal promises are printed beside.
 
+mod collection;
 mod contender;
 mod cost;
 mod floor;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: shoal-compare [cost|memory|growth|all] [options]
   --quick         a look in under a minute instead of a measurement
   --shoal FILE    the binary to measure (target/dist/shoal)
-  --only TEXT     only workloads whose name holds TEXT
+  --only TEXT     only workloads whose name holds TEXT, or one of several texts with commas between
   --rounds N      measured rounds per workload and server
   --check         fail when a bound is passed";
 
@@ -29,6 +30,13 @@ pub struct Options {
     only: String,
     rounds: usize,
     check: bool,
+}
+
+impl Options {
+    /// Whether the row called `name` is asked for.
+    fn names(&self, name: &str) -> bool {
+        self.only.split(',').any(|text| name.contains(text))
+    }
 }
 
 type Failure = Box<dyn std::error::Error>;

@@ -22,7 +22,7 @@ pub fn report(options: &Options) -> Result<bool, Failure> {
     println!("| {:<28} | redis | memcached | shoal        |", "");
     println!("|{:-<30}|------:|----------:|:-------------|", "");
     let mut held = true;
-    for &(name, op, bound) in ITEMS.iter().filter(|(name, ..)| name.contains(&options.only)) {
+    for &(name, op, bound) in ITEMS.iter().filter(|(name, ..)| options.names(name)) {
         let redis = per_item(Kind::Redis, op, items, options)?;
         let memcached = match op {
             Op::HsetFive => None,

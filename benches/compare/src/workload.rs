@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use crate::collection::{self, Fill};
+
 /// How client and server talk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -38,6 +40,8 @@ pub enum Op {
     MetaGet,
     /// memcached's meta set.
     MetaSet,
+    /// A line of words: see [`collection::request`].
+    Line(&'static str),
 }
 
 /// A row of the report.
@@ -61,6 +65,10 @@ pub struct Workload {
     pub rival_bound: Option<f64>,
     /// Whether it is part of a quick look.
     pub quick: bool,
+    /// What each key is given before the first request.
+    pub fill: &'static [Fill],
+    /// Whether the keys are removed and filled anew before every round.
+    pub changes: bool,
 }
 
 /// Connections a load opens.
@@ -79,11 +87,14 @@ pub const RESP: Workload = Workload {
     floor_bound: None,
     rival_bound: None,
     quick: false,
+    fill: &[],
+    changes: false,
 };
 const ONE: Workload = Workload { floor_bound: Some(1.10), rival_bound: Some(0.95), ..RESP };
 const SIXTEEN: Workload = Workload { pipeline: 16, floor_bound: Some(2.1), rival_bound: Some(0.65), ..RESP };
 /// Ten thousand collections that grow from nothing in every round.
-const COLLECTION: Workload = Workload { pipeline: 16, keys: 10_000, rival_bound: Some(0.60), ..RESP };
+const COLLECTION: Workload =
+    Workload { pipeline: 16, keys: 10_000, rival_bound: Some(0.60), changes: true, ..RESP };
 const MEMCACHED: Workload = Workload { protocol: Protocol::Memcached, rival_bound: Some(0.95), ..RESP };
 const MEMCACHED16: Workload = Workload { pipeline: 16, rival_bound: Some(0.75), ..MEMCACHED };
 
@@ -117,19 +128,13 @@ pub const WORKLOADS: &[Workload] = &[
 ];
 
 impl Workload {
-    /// Whether the keys must hold values before the first request.
-    pub fn reads(&self) -> bool {
-        matches!(self.op, Op::Get | Op::GetTen | Op::MetaGet)
-    }
-
-    /// Whether what the requests leave behind grows with their number.
-    pub fn grows(&self) -> bool {
-        matches!(self.op, Op::Hset | Op::Lpush | Op::Sadd | Op::Zadd)
-    }
-
-    /// The workload that writes every key this one reads.
-    pub fn filling(&self) -> Workload {
-        Workload { op: Op::Set, pipeline: 16, ..*self }
+    /// What is sent for each key before the first request, and how often.
+    pub fn filling(&self) -> Vec<(u32, Workload)> {
+        let filling = |op| Workload { op, pipeline: 16, ..*self };
+        match self.op {
+            Op::Get | Op::GetTen | Op::MetaGet => vec![(1, filling(Op::Set))],
+            _ => self.fill.iter().map(|&(times, line)| (times, filling(Op::Line(line)))).collect(),
+        }
     }
 
     /// Appends a request for a key drawn from `rng`.
@@ -146,8 +151,11 @@ impl Workload {
     }
 
     fn resp(&self, key: u64, rng: &mut Rng, out: &mut Vec<u8>) {
+        if let Op::Line(line) = self.op {
+            return collection::request(line, key, rng, out);
+        }
         let key = name(key);
-        let element = |rng: &mut Rng| number(*b"element:00000000", rng.u64(..1000));
+        let drawn = |rng: &mut Rng| element(rng.u64(..1000));
         match self.op {
             Op::Get | Op::MetaGet => array(&[b"GET", &key], out),
             Op::Set | Op::MetaSet => {
@@ -174,12 +182,12 @@ impl Workload {
                 }
             }
             Op::Incr => array(&[b"INCR", &key], out),
-            Op::Hset => array(&[b"HSET", &key, &element(rng), b"value:0123456789"], out),
-            Op::Lpush => array(&[b"LPUSH", &key, &element(rng)], out),
-            Op::Sadd => array(&[b"SADD", &key, &element(rng)], out),
+            Op::Hset => array(&[b"HSET", &key, &drawn(rng), b"value:0123456789"], out),
+            Op::Lpush => array(&[b"LPUSH", &key, &drawn(rng)], out),
+            Op::Sadd => array(&[b"SADD", &key, &drawn(rng)], out),
             Op::Zadd => {
                 let score = rng.u32(..1_000_000).to_string();
-                array(&[b"ZADD", &key, score.as_bytes(), &element(rng)], out);
+                array(&[b"ZADD", &key, score.as_bytes(), &drawn(rng)], out);
             }
             Op::GetTen => {
                 out.extend_from_slice(b"*11\r\n");
@@ -189,6 +197,7 @@ impl Workload {
                     bulk(&name(rng.u64(..self.keys)), out);
                 }
             }
+            Op::Line(_) => unreachable!("sent above"),
         }
     }
 
@@ -257,8 +266,13 @@ pub fn name(n: u64) -> [u8; 16] {
     number(*b"key:000000000000", n)
 }
 
+/// Element number `n` of a collection: 16 bytes.
+pub fn element(n: u64) -> [u8; 16] {
+    number(*b"element:00000000", n)
+}
+
 /// `text` with `n` written over its end.
-fn number(mut text: [u8; 16], mut n: u64) -> [u8; 16] {
+pub fn number(mut text: [u8; 16], mut n: u64) -> [u8; 16] {
     for place in text.iter_mut().rev() {
         if n == 0 {
             break;
@@ -285,7 +299,8 @@ fn bulk(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn array(args: &[&[u8]], out: &mut Vec<u8>) {
+/// Appends a request of these arguments.
+pub fn array(args: &[&[u8]], out: &mut Vec<u8>) {
     value_header(b'*', args.len(), out);
     args.iter().for_each(|arg| bulk(arg, out));
 }
