@@ -11,22 +11,23 @@
 //!
 //! Text that is the canonical form of an `i64` is kept as an integer of 1 to 9 bytes. Elements are
 //! addressed by *position* (the byte offset of an entry); a position stays good until the pack changes.
-//! The block is kept exactly as long as its content: growth costs one `realloc`, and the slack that
-//! makes this cheap is the allocator's size class, which is spent anyway.
+//! Memory is the block's business.
 //!
 //! The pack knows nothing of what its elements mean; limits on their size and number are its callers'.
 //!
 //! Invariant: `bytes` passes [`Pack::validate`]. Positions from another pack or from before a change
 //! are a mistake of the caller: they may panic or give a wrong element, and never touch other memory.
 
+mod block;
 mod entry;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use entry::{Element, Needle};
 
+use block::Block;
 use entry::{Encoded, backlen_size, checked_entry_len, decode, entry_end, read_backlen};
-use std::mem;
 
 /// Bytes of the header: the total and the count.
 const HEADER: usize = 6;
@@ -39,7 +40,7 @@ const UNCOUNTED: u16 = u16::MAX;
 #[derive(Clone)]
 pub struct Pack {
     /// Invariant: a valid listpack and nothing after it.
-    bytes: Box<[u8]>,
+    bytes: Block,
 }
 
 impl Default for Pack {
@@ -57,14 +58,14 @@ impl std::fmt::Debug for Pack {
 impl Pack {
     /// The most bytes a pack may take, 1 GiB as in Redis. Callers ask [`Pack::fits`] before they insert
     /// what could pass it.
-    pub const MAX_BYTES: usize = 1 << 30;
+    pub const MAX_BYTES: usize = Block::MAX;
 
     /// Bytes of a pack without elements.
     pub const EMPTY_BYTES: usize = HEADER + 1;
 
     /// An empty pack.
     pub fn new() -> Self {
-        Pack { bytes: Box::new([Pack::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END]) }
+        Pack { bytes: Block::of(&[0, 0, 0, 0, 0, 0, END]) }
     }
 
     /// The pack of `elements` in their order, built in one block.
@@ -77,15 +78,14 @@ impl Pack {
         }
         bytes.push(END);
         assert!(bytes.len() <= Pack::MAX_BYTES, "callers bound what they pack");
-        let mut pack = Pack { bytes: bytes.into_boxed_slice() };
-        pack.write_total();
+        let mut pack = Pack { bytes: Block::of(&bytes) };
         pack.set_count(count);
         pack
     }
 
     /// A pack from bytes of unknown origin; `None` unless [`Pack::validate`] accepts them.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Pack::validate(bytes).then(|| Pack { bytes: bytes.into() })
+        Pack::validate(bytes).then(|| Pack { bytes: Block::of(bytes) })
     }
 
     /// The pack as it travels in DUMP.
@@ -193,9 +193,13 @@ impl Pack {
                 (steps, backward) = (len - 1 - steps, !backward);
             }
         }
-        let mut position = if backward { self.last()? } else { self.first()? };
+        if !backward {
+            let position = walk::pass(self.entries(), HEADER, steps);
+            return (position < self.end()).then_some(position);
+        }
+        let mut position = self.last()?;
         for _ in 0..steps {
-            position = if backward { self.prev(position)? } else { self.next(position)? };
+            position = self.prev(position)?;
         }
         Some(position)
     }
@@ -229,22 +233,22 @@ impl Pack {
     /// Position of the first element equal to `text` at or after `from`, looking at that element, then
     /// passing over `skip` elements after each one compared: 1 for the fields of a hash.
     pub fn find(&self, text: &[u8], from: usize, skip: usize) -> Option<usize> {
-        let needle = Needle::new(text);
-        let (mut position, end) = (from, self.end());
-        while position < end {
-            let (element, mut next) = decode(&self.bytes, position);
-            if needle.matches(element) {
-                return Some(position);
-            }
-            for _ in 0..skip {
-                if next >= end {
-                    return None;
-                }
-                next = self.end_of(next);
-            }
-            position = next;
-        }
-        None
+        walk::find(self.entries(), from, &Needle::new(text), skip)
+    }
+
+    /// How many elements lie from `from` up to and without the one at `position`.
+    pub fn count_between(&self, from: usize, position: usize) -> usize {
+        walk::walk::<1>(self.entries(), from, position, usize::MAX).1
+    }
+
+    /// The position `count` pairs of elements behind `from`; the end of the pack if there are not as many.
+    pub fn pass_pairs(&self, from: usize, count: usize) -> usize {
+        walk::walk::<2>(self.entries(), from, self.end(), count).0
+    }
+
+    /// The end of the pack, where inserting adds behind the last element.
+    pub fn end_position(&self) -> usize {
+        self.end()
     }
 
     // Changes.
@@ -257,13 +261,22 @@ impl Pack {
 
     /// Adds two elements at the end, for the price of one.
     pub fn push_back_pair<'a>(&mut self, first: impl Into<Element<'a>>, second: impl Into<Element<'a>>) {
+        self.insert_pair_before(self.end(), first, second);
+    }
+
+    /// Adds two elements before the one at `position` (behind all at the end), for the price of one.
+    pub fn insert_pair_before<'a>(
+        &mut self,
+        position: usize,
+        first: impl Into<Element<'a>>,
+        second: impl Into<Element<'a>>,
+    ) {
         let (first, second) = (Encoded::new(first.into()), Encoded::new(second.into()));
-        let at = self.end();
-        let middle = at + first.packed_len();
+        let middle = position + first.packed_len();
         let stop = middle + second.packed_len();
-        self.resize_span(at, 0, stop - at);
-        first.write(&mut self.bytes[at..middle]);
-        second.write(&mut self.bytes[middle..stop]);
+        self.resize_span(position, 0, stop - position);
+        first.write(self.bytes.part_mut(position..middle));
+        second.write(self.bytes.part_mut(middle..stop));
         self.count_changed(2);
     }
 
@@ -328,7 +341,7 @@ impl Pack {
             } else if removed == 0 {
                 write = next;
             } else {
-                self.bytes.copy_within(read..next, write);
+                self.bytes.part_mut(write..next).copy_within(read - write.., 0);
                 write += next - read;
             }
             read = next;
@@ -343,11 +356,9 @@ impl Pack {
     /// Removes and returns everything from the element at `position` on.
     pub fn split_off(&mut self, position: usize) -> Pack {
         let moved = self.positions_from(position).count();
-        let mut bytes = Vec::with_capacity(HEADER + self.bytes.len() - position);
-        bytes.extend_from_slice(&[0; HEADER]);
-        bytes.extend_from_slice(&self.bytes[position..]);
-        let mut tail = Pack { bytes: bytes.into_boxed_slice() };
-        tail.write_total();
+        let len = HEADER + self.bytes.len() - position;
+        let mut tail = Pack { bytes: Block::zeroed(len) };
+        tail.bytes.part_mut(HEADER..len).copy_from_slice(&self.bytes[position..]);
         tail.set_count(moved);
         self.resize_span(position, self.end() - position, 0);
         self.count_changed(-(moved as isize));
@@ -359,7 +370,7 @@ impl Pack {
         let entries = &other.bytes[HEADER..other.end()];
         let at = self.end();
         self.resize_span(at, 0, entries.len());
-        self.bytes[at..at + entries.len()].copy_from_slice(entries);
+        self.bytes.part_mut(at..at + entries.len()).copy_from_slice(entries);
         match other.count() {
             UNCOUNTED => self.write_count(UNCOUNTED),
             count => self.count_changed(count as isize),
@@ -373,6 +384,11 @@ impl Pack {
         self.bytes.len() - 1
     }
 
+    /// The block without its end byte, so that positions in it are those of elements.
+    fn entries(&self) -> &[u8] {
+        &self.bytes[..self.end()]
+    }
+
     fn positions_from(&self, position: usize) -> impl Iterator<Item = usize> + '_ {
         let from = (position < self.end()).then_some(position);
         std::iter::successors(from, |&position| self.next(position))
@@ -383,7 +399,7 @@ impl Pack {
     }
 
     fn write_count(&mut self, count: u16) {
-        self.bytes[4..HEADER].copy_from_slice(&count.to_le_bytes());
+        self.bytes.part_mut(4..HEADER).copy_from_slice(&count.to_le_bytes());
     }
 
     fn set_count(&mut self, count: usize) {
@@ -399,16 +415,11 @@ impl Pack {
         }
     }
 
-    fn write_total(&mut self) {
-        let total = self.bytes.len() as u32;
-        self.bytes[..4].copy_from_slice(&total.to_le_bytes());
-    }
-
     /// Puts an entry in place of the `old` bytes at `position`.
     fn splice(&mut self, position: usize, old: usize, entry: Encoded<'_>) {
         let new = entry.packed_len();
         self.resize_span(position, old, new);
-        entry.write(&mut self.bytes[position..position + new]);
+        entry.write(self.bytes.part_mut(position..position + new));
     }
 
     /// Makes the `old` bytes at `position` into `new` ones, moving what follows; what the `new` ones hold
@@ -417,20 +428,8 @@ impl Pack {
         if old == new {
             return;
         }
-        let len = self.bytes.len();
-        let total = len - old + new;
-        assert!(total <= Pack::MAX_BYTES, "callers ask whether an element fits");
-        let mut bytes = mem::take(&mut self.bytes).into_vec();
-        if new > old {
-            bytes.reserve_exact(new - old);
-            bytes.resize(total, 0);
-            bytes.copy_within(position + old..len, position + new);
-        } else {
-            bytes.copy_within(position + old..len, position + new);
-            bytes.truncate(total);
-        }
-        self.bytes = bytes.into_boxed_slice();
-        self.write_total();
+        assert!(self.bytes.len() - old + new <= Pack::MAX_BYTES, "callers ask whether an element fits");
+        self.bytes.resize_span(position, old, new);
     }
 }
 

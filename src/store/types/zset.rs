@@ -22,7 +22,7 @@ mod tests;
 pub use range::{LexBound, LexRange, ScoreRange};
 
 use super::member::Member;
-use super::pack::{Element, Needle, Pack};
+use super::pack::{Element, Pack};
 use crate::store::hash::hash;
 use crate::store::table::Table;
 use crate::text::number::{format_f64, parse_f64};
@@ -238,8 +238,7 @@ impl ZSet {
         if let Some(at) = find(small, member) {
             let outcome = settle(score_behind(small, at), score, options);
             if let Added::Changed(score) = outcome {
-                small.remove_at(at, 2);
-                insert(small, member, score);
+                rescore(small, at, member, score);
             }
             return outcome;
         }
@@ -288,10 +287,8 @@ impl ZSet {
     pub fn rank(&self, member: &[u8], reverse: bool) -> Option<(usize, f64)> {
         let (rank, score) = match &self.form {
             Form::Small(pack) => {
-                let member = Needle::new(member);
-                let (rank, (_, score)) =
-                    pairs(pack).enumerate().find(|(_, (at, _))| member.matches(pack.at(*at)))?;
-                (rank, score_at(pack, score))
+                let at = find(pack, member)?;
+                (pack.count_between(pack.first()?, at) / 2, score_behind(pack, at))
             }
             Form::Large(large) => {
                 let score = large.members.find(member)?.head();
@@ -723,21 +720,59 @@ fn score_behind(pack: &Pack, at: usize) -> f64 {
     score_at(pack, pack.end_of(at))
 }
 
+/// Whether the member at `at` comes before `member` with `score`.
+fn comes_before(pack: &Pack, at: usize, member: &[u8], score: f64) -> bool {
+    let other = score_behind(pack, at);
+    other < score || (other == score && pack.at(at).as_bytes(&mut itoa::Buffer::new()) < member)
+}
+
+/// Where `member`, which is not there, belongs with `score`.
+fn place(pack: &Pack, member: &[u8], score: f64) -> usize {
+    /// Pairs passed in one stride, of which only the last is read.
+    const STRIDE: usize = 9;
+    let Some(mut at) = pack.first() else { return pack.end_position() };
+    // What is added often belongs at the end: times do.
+    if last_member(pack).is_some_and(|last| comes_before(pack, last, member, score)) {
+        return pack.end_position();
+    }
+    loop {
+        let ahead = pack.pass_pairs(at, STRIDE);
+        if pack.is_end(ahead) || !comes_before(pack, ahead, member, score) {
+            break;
+        }
+        at = ahead;
+    }
+    while !pack.is_end(at) && comes_before(pack, at, member, score) {
+        at = pack.pass_pairs(at, 1);
+    }
+    at
+}
+
+/// Position of the last member.
+fn last_member(pack: &Pack) -> Option<usize> {
+    pack.prev(pack.last()?)
+}
+
 /// Adds a member that is not there, in its place.
 fn insert(pack: &mut Pack, member: &[u8], score: f64) {
-    let mut buffer = itoa::Buffer::new();
+    let position = place(pack, member, score);
     let mut text = Vec::new();
-    let element = score_element(score, &mut text);
-    let behind = pairs(pack).find(|&(at, score_pos)| {
-        let other = score_at(pack, score_pos);
-        other > score || (other == score && pack.at(at).as_bytes(&mut buffer) > member)
-    });
-    match behind {
-        Some((at, _)) => {
-            pack.insert_before(at, member);
-            pack.insert_after(at, element);
-        }
-        None => pack.push_back_pair(member, element),
+    pack.insert_pair_before(position, member, score_element(score, &mut text));
+}
+
+/// Gives `member`, which is at `at`, another score.
+fn rescore(pack: &mut Pack, at: usize, member: &[u8], score: f64) {
+    let before = pack.prev(at).and_then(|score_at| pack.prev(score_at));
+    let after = pack.pass_pairs(at, 1);
+    let stays = before.is_none_or(|before| comes_before(pack, before, member, score))
+        && (pack.is_end(after) || !comes_before(pack, after, member, score));
+    if stays {
+        let mut text = Vec::new();
+        let score_at = pack.end_of(at);
+        pack.replace(score_at, score_element(score, &mut text));
+    } else {
+        pack.remove_at(at, 2);
+        insert(pack, member, score);
     }
 }
 

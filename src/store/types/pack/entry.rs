@@ -115,17 +115,49 @@ impl From<i64> for Element<'_> {
     }
 }
 
-/// A text to look for, parsed once for comparing with many elements.
+/// A text to look for, prepared once for comparing with many elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Needle<'a> {
     text: &'a [u8],
     int: Option<i64>,
+    /// The entry of a short text, which is `spelled_len` bytes of it.
+    spelled: [u8; SHORT_TEXT + 2],
+    spelled_len: usize,
 }
+
+/// Bytes of the longest text whose length is in the entry's first byte.
+const SHORT_TEXT: usize = 0x3F;
 
 impl<'a> Needle<'a> {
     /// Prepares `text`.
+    #[inline]
     pub fn new(text: &'a [u8]) -> Self {
-        Needle { text, int: parse_i64(text) }
+        let mut needle = Needle { text, int: parse_i64(text), spelled: [0; SHORT_TEXT + 2], spelled_len: 0 };
+        if needle.int.is_none() && (2..=SHORT_TEXT).contains(&text.len()) {
+            needle.spelled_len = text.len() + 2;
+            needle.spelled[0] = 0x80 | text.len() as u8;
+            needle.spelled[1..=text.len()].copy_from_slice(text);
+            needle.spelled[text.len() + 1] = text.len() as u8 + 1;
+        }
+        needle
+    }
+
+    /// The whole entry of the text, four bytes or more, if the text is short and no integer.
+    #[inline]
+    pub(super) fn spelled(&self) -> Option<&[u8]> {
+        (self.spelled_len > 0).then(|| &self.spelled[..self.spelled_len])
+    }
+
+    /// Whether the entry of `bytes` at `position`, which ends at `end`, has this text.
+    #[inline]
+    pub(super) fn is_at(&self, bytes: &[u8], position: usize, end: usize) -> bool {
+        match bytes[position] {
+            head @ 0x80..=0xBF => {
+                usize::from(head & 0x3F) == self.text.len() && bytes[position + 1..end - 1] == *self.text
+            }
+            0xE0..=0xF0 => self.matches(decode(bytes, position).0),
+            _ => self.int.is_some() && self.matches(decode(bytes, position).0),
+        }
     }
 
     /// Whether `element` has this text.
@@ -149,6 +181,7 @@ pub(super) struct Encoded<'a> {
 }
 
 impl<'a> Encoded<'a> {
+    #[inline]
     pub(super) fn new(element: Element<'a>) -> Self {
         match element {
             Element::Int(number) => Encoded::int(number),
@@ -203,9 +236,16 @@ impl<'a> Encoded<'a> {
     /// Writes entry and back length over the whole of `out`.
     pub(super) fn write(&self, out: &mut [u8]) {
         let len = self.len();
-        out[..self.head_len].copy_from_slice(&self.head[..self.head_len]);
+        // A head of one byte is the rule, and a call to copy it would cost more than all the rest.
+        match self.head_len {
+            1 => out[0] = self.head[0],
+            head_len => out[..head_len].copy_from_slice(&self.head[..head_len]),
+        }
         out[self.head_len..len].copy_from_slice(self.text);
-        write_backlen(&mut out[len..], len);
+        match &mut out[len..] {
+            [only] => *only = len as u8,
+            back => write_backlen(back, len),
+        }
     }
 
     pub(super) fn append_to(&self, out: &mut Vec<u8>) {
@@ -290,20 +330,44 @@ pub(super) fn checked_entry_len(entry: &[u8]) -> Option<usize> {
     (len <= entry.len()).then_some(len)
 }
 
+/// Bytes of an entry, its back length included, by its first byte; 0 where that does not tell.
+///
+/// A walk steps over entries of all kinds in turn, and loads from a table where branches would be mispredicted.
+const LENS: [u8; 256] = {
+    let mut lens = [0; 256];
+    let mut head = 0;
+    while head < 256 {
+        lens[head] = match head {
+            0..=0x7F => 2,
+            0x80..=0xBF => 2 + (head - 0x80) as u8,
+            0xC0..=0xDF => 3,
+            0xF1..=0xF3 => 4 + (head - 0xF1) as u8,
+            0xF4 => 10,
+            _ => 0,
+        };
+        head += 1;
+    }
+    lens
+};
+
+/// Bytes of the entry that begins with `head`, its back length included; 0 if the first byte does not tell.
+#[inline]
+pub(super) fn short_len(head: u8) -> usize {
+    usize::from(LENS[usize::from(head)])
+}
+
 /// Where the entry at `position` ends, its back length included.
 #[inline]
 pub(super) fn entry_end(bytes: &[u8], position: usize) -> usize {
-    match bytes[position] {
-        0..=0x7F => position + 2,
-        head @ 0x80..=0xBF => position + 2 + usize::from(head & 0x3F),
-        head => {
-            let len = match head {
-                0xE0..=0xEF => 2 + text_len_12(head, bytes[position + 1]),
-                _ => entry_len(&bytes[position..]),
-            };
-            position + len + backlen_size(len)
-        }
+    match short_len(bytes[position]) {
+        0 => long_entry_end(bytes, position),
+        len => position + len,
     }
+}
+
+fn long_entry_end(bytes: &[u8], position: usize) -> usize {
+    let len = entry_len(&bytes[position..]);
+    position + len + backlen_size(len)
 }
 
 /// The element at `position` and where the entry ends, which is where the next begins.

@@ -65,6 +65,33 @@ fn every_width_comes_back() {
     check(&pack, &all);
 }
 
+/// A text looked for by the bytes of its entry may be found within others, or where a value stands.
+#[test]
+fn what_reads_like_an_entry_is_not_taken_for_one() {
+    let name = b"name-7";
+    let spelled = [&[0x80 | 6][..], name, &[7]].concat();
+    let within = [b"before ", &spelled[..], b" behind"].concat();
+    for filler in [&b"0123456789"[..], b"12", b"other", &[b'x'; 80]] {
+        for real in 0..12 {
+            // Names and values in turn; all the decoys come before the real name.
+            let mut pack = Pack::new();
+            for nth in 0..real {
+                let value = [name, &within[..], filler][nth % 3];
+                pack.push_back_pair([filler, &within[..]][nth % 2], value);
+            }
+            assert_eq!(pack.find(name, HEADER, 1), None);
+            let at = pack.end_position();
+            pack.push_back_pair(name, filler);
+            pack.push_back_pair(name, name);
+            assert_eq!(pack.find(name, HEADER, 1), Some(at), "{real} pairs with {filler:?}");
+            assert_eq!(pack.count_between(HEADER, at), 2 * real);
+            assert_eq!(pack.pass_pairs(HEADER, real), at);
+            let first = pack.positions_from(HEADER).find(|&at| pack.at(at).eq_bytes(name));
+            assert_eq!(pack.find(name, HEADER, 0), first);
+        }
+    }
+}
+
 /// The bytes Redis 7.0 writes for RPUSH of the same (list-max-listpack-size -5, DUMP).
 #[test]
 fn the_bytes_are_redis_s() {
