@@ -29,6 +29,6 @@ bench-compare-quick:
 
 # A minute for each codec; needs a nightly compiler and cargo-fuzz.
 fuzz:
-	cd protocol && for target in resp_request resp_reply memcache; do \
+	cd protocol && for target in resp_request resp_reply memcache memcache_binary; do \
 		cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; \
 	done

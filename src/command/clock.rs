@@ -1,6 +1,6 @@
 //! The time as a worker knows it: read once at the start of a batch and once after each command.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::state::unix_ns;
 
 /// How often the wall clock is read anew, so that a change of it is followed; in ns.
 const RESYNC_NS: u64 = 100_000_000;
@@ -61,10 +61,6 @@ impl Default for Clock {
     fn default() -> Self {
         Clock::new()
     }
-}
-
-fn unix_ns() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
 }
 
 /// The monotonic clock in ns. `std::time::Instant` reads the same, but its arithmetic costs as much as the reading, and

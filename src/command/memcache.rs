@@ -8,6 +8,7 @@
 //! Invariant: a request that returns anything but [`Flow::Next`] has changed nothing it would not skip when it is called again.
 
 mod admin;
+mod binary;
 mod dump;
 mod item;
 mod meta;
@@ -19,9 +20,11 @@ use crate::state::keyspace::Held;
 use crate::state::memcache::Count;
 use crate::state::pause::Paused;
 pub use item::limits;
-use item::{Outcome, Storing, Version};
+use item::{Outcome, Storing, Value, Version};
+use shoal_protocol::memcache::binary::{Frame, Status};
 use shoal_protocol::memcache::{Fault, KeyScratch, Request, Tokens, WireKey, write};
 use shoal_protocol::resp::Output;
+use stats::Form;
 
 /// The version of memcached whose behaviour clients may expect.
 pub const MEMCACHED_VERSION: &str = "1.6.18";
@@ -50,10 +53,30 @@ pub fn call(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow
         admin::authenticate(site, request);
         return Flow::Next;
     }
-    if site.state.pause.begun() && is_held(site, request) {
+    if site.state.pause.begun() && is_held(site, || writes(request)) {
         return Flow::Paused;
     }
     let flow = run(site, request, progress);
+    ran(site, flow, progress)
+}
+
+/// The same, of a request of the binary protocol.
+pub fn call_binary(site: &mut Site, frame: &Frame, progress: &mut Progress) -> Flow {
+    if site.out.len() >= FULL {
+        return Flow::Full;
+    }
+    if !site.client.authenticated && !binary::is_free(&frame.request) {
+        binary::refuse(site, frame, Status::AuthFailure);
+        return Flow::Next;
+    }
+    if site.state.pause.begun() && is_held(site, || binary::writes(&frame.request)) {
+        return Flow::Paused;
+    }
+    let flow = binary::run(site, frame, progress);
+    ran(site, flow, progress)
+}
+
+fn ran(site: &mut Site, flow: Flow, progress: &mut Progress) -> Flow {
     if flow == Flow::Next {
         *progress = Progress::Fresh;
         site.stats.memcache.add(Count::Requests);
@@ -61,26 +84,31 @@ pub fn call(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow
     flow
 }
 
-/// Whether CLIENT PAUSE holds this request.
+/// Whether CLIENT PAUSE holds a request.
 #[cold]
-fn is_held(site: &Site, request: &Request) -> bool {
+fn is_held(site: &Site, writes: impl FnOnce() -> bool) -> bool {
     match site.state.pause.at(site.clock.unix_ms) {
         None => false,
         Some((Paused::All, _)) => true,
-        Some((Paused::Writes, _)) => match request {
-            Request::MetaGet(meta) => meta.has(b'N') || meta.has(b'T'),
-            Request::Store { .. }
-            | Request::Arith { .. }
-            | Request::Touch { .. }
-            | Request::Delete { .. }
-            | Request::Gat { .. }
-            | Request::MetaSet { .. }
-            | Request::MetaDelete(_)
-            | Request::MetaArith { .. }
-            | Request::FlushAll { .. }
-            | Request::TooLarge { .. } => true,
-            _ => false,
-        },
+        Some((Paused::Writes, _)) => writes(),
+    }
+}
+
+/// Whether a request may change something.
+fn writes(request: &Request) -> bool {
+    match request {
+        Request::MetaGet(meta) => meta.has(b'N') || meta.has(b'T'),
+        Request::Store { .. }
+        | Request::Arith { .. }
+        | Request::Touch { .. }
+        | Request::Delete { .. }
+        | Request::Gat { .. }
+        | Request::MetaSet { .. }
+        | Request::MetaDelete(_)
+        | Request::MetaArith { .. }
+        | Request::FlushAll { .. }
+        | Request::TooLarge { .. } => true,
+        _ => false,
     }
 }
 
@@ -135,7 +163,7 @@ fn run(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow {
         Request::MetaDebug(ref key) => meta::debug(site, key),
         Request::TooLarge { ref key, evict, noreply } => too_large(site, key, evict, noreply),
         Request::Dump(format) => dump::keys(site, format, progress),
-        Request::Stats(words) => stats::stats(site, words, progress),
+        Request::Stats(words) => stats::stats(site, Form::Text, words, progress),
         _ => {
             admin::run(site, request);
             Flow::Next
@@ -173,7 +201,13 @@ fn get(site: &mut Site, keys: Tokens, with_cas: bool, exptime: Option<i64>, prog
             return Flow::Full;
         }
         let sent = on_key(site, key, |keys, out| {
-            let sent = item::send(keys, out, key, with_cas, exptime.is_some())?;
+            let sent = item::read(keys, key, with_cas, exptime.is_some(), |found| {
+                let (flags, cas) = (found.client_flags, with_cas.then_some(found.cas));
+                match found.value {
+                    Value::Bytes(data) => write::value(out, key, flags, cas, data),
+                    Value::Shared(data) => write::value_shared(out, key, flags, cas, data),
+                }
+            })?;
             if let (true, Some(exptime)) = (sent, exptime) {
                 item::expire(keys, key, item::expiry_ms(exptime, keys.now_ms));
             }
@@ -196,16 +230,24 @@ fn get(site: &mut Site, keys: Tokens, with_cas: bool, exptime: Option<i64>, prog
     Flow::Next
 }
 
-/// A store of more than fits, whose old item must go if the client would take that for the new one.
+/// A store of more than fits, whose old item must go (`evict`) if the client would take that for the new one.
 fn too_large(site: &mut Site, key: &WireKey, evict: bool, noreply: bool) -> Flow {
     let mut scratch = KeyScratch::default();
     let key = key.decode(&mut scratch);
-    if evict && on_key(site, key, |keys, _| item::discard(keys, key)).is_none() {
+    if !refuse_large(site, key, evict) {
         return Flow::Contended;
     }
-    site.stats.memcache.add(Count::StoreTooLarge);
     say(site.out, noreply, Fault::TooLarge.line());
     Flow::Next
+}
+
+/// Does what is due when a store of more than fits is refused; false if that is not possible now.
+fn refuse_large(site: &mut Site, key: &[u8], evict: bool) -> bool {
+    if evict && on_key(site, key, |keys, _| item::discard(keys, key)).is_none() {
+        return false;
+    }
+    site.stats.memcache.add(Count::StoreTooLarge);
+    true
 }
 
 /// Answers whether there was such an item.

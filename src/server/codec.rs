@@ -12,7 +12,7 @@ use shoal_protocol::resp::RequestParser;
 pub enum Protocol {
     /// That of Redis.
     Resp,
-    /// The text protocol of memcached.
+    /// Those of memcached, of which the first byte of a connection chooses.
     Memcache,
 }
 

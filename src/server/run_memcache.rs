@@ -1,4 +1,4 @@
-//! Requests of the memcached protocol, one after the other.
+//! Requests of the memcached protocols, one after the other.
 //!
 //! A request that cannot be finished (a lock is taken, the output is full) stays in the input, is read again when the
 //! connection's turn comes again, and goes on where [`Progress`] says.
@@ -6,41 +6,74 @@
 use super::codec::Turn;
 use crate::command::call::{Flow, Site};
 use crate::command::memcache::{self, Progress};
-use shoal_protocol::memcache::RequestParser;
+use shoal_protocol::memcache::{RequestParser, binary};
 
 /// How far a connection has read.
 #[derive(Default)]
 pub(super) struct Reader {
-    parser: RequestParser,
+    parser: Parser,
     progress: Progress,
+}
+
+/// The protocol a connection speaks, which its first byte decides.
+#[derive(Default)]
+enum Parser {
+    #[default]
+    Undecided,
+    Text(RequestParser),
+    Binary(binary::RequestParser),
 }
 
 impl Reader {
     /// After an incomplete request: so many more bytes belong to it at least.
     pub fn missing(&self) -> usize {
-        self.parser.missing()
+        match &self.parser {
+            Parser::Undecided => 0,
+            Parser::Text(parser) => parser.missing(),
+            Parser::Binary(parser) => parser.missing(),
+        }
     }
 }
 
 /// Runs every complete request in `bytes`; returns how many bytes were used up.
 pub(super) fn run(site: &mut Site, reader: &mut Reader, bytes: &[u8]) -> (usize, Turn) {
+    if let (Parser::Undecided, Some(first)) = (&reader.parser, bytes.first()) {
+        reader.parser = if *first == binary::MAGIC {
+            Parser::Binary(binary::RequestParser::new())
+        } else {
+            Parser::Text(RequestParser::new())
+        };
+    }
+    let progress = &mut reader.progress;
+    match &mut reader.parser {
+        Parser::Undecided => (0, Turn::Done),
+        Parser::Text(parser) => run_text(site, parser, progress, bytes),
+        Parser::Binary(parser) => run_binary(site, parser, progress, bytes),
+    }
+}
+
+fn run_text(
+    site: &mut Site,
+    parser: &mut RequestParser,
+    progress: &mut Progress,
+    bytes: &[u8],
+) -> (usize, Turn) {
     let limits = memcache::limits(site.state);
     let mut consumed = 0;
     while consumed < bytes.len() {
-        let before = reader.parser.clone();
-        match reader.parser.parse(&bytes[consumed..], &limits) {
+        let before = parser.clone();
+        match parser.parse(&bytes[consumed..], &limits) {
             Ok(None) => break,
-            Ok(Some((request, len))) => match memcache::call(site, &request, &mut reader.progress) {
+            Ok(Some((request, len))) => match memcache::call(site, &request, progress) {
                 Flow::Next => consumed += len,
                 unfinished => {
-                    reader.parser = before;
+                    *parser = before;
                     return (consumed, unfinished.into());
                 }
             },
             Err(error) => {
                 site.out.raw(error.line());
-                site.client.closing = true;
-                return (bytes.len(), Turn::Close);
+                return (bytes.len(), close(site));
             }
         }
         if site.client.closing {
@@ -48,4 +81,38 @@ pub(super) fn run(site: &mut Site, reader: &mut Reader, bytes: &[u8]) -> (usize,
         }
     }
     (consumed, Turn::Done)
+}
+
+fn run_binary(
+    site: &mut Site,
+    parser: &mut binary::RequestParser,
+    progress: &mut Progress,
+    bytes: &[u8],
+) -> (usize, Turn) {
+    let limits = memcache::limits(site.state);
+    let mut consumed = 0;
+    while consumed < bytes.len() {
+        let before = parser.clone();
+        match parser.parse(&bytes[consumed..], &limits) {
+            Ok(None) => break,
+            Ok(Some((frame, len))) => match memcache::call_binary(site, &frame, progress) {
+                Flow::Next => consumed += len,
+                unfinished => {
+                    *parser = before;
+                    return (consumed, unfinished.into());
+                }
+            },
+            Err(binary::NoMagic) => return (bytes.len(), close(site)),
+        }
+        if site.client.closing {
+            return (consumed, Turn::Close);
+        }
+    }
+    (consumed, Turn::Done)
+}
+
+/// Nothing this client sends can be understood any more.
+fn close(site: &mut Site) -> Turn {
+    site.client.closing = true;
+    Turn::Close
 }

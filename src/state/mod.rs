@@ -240,5 +240,10 @@ impl State {
 
 /// Unix time in ms.
 pub fn unix_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    unix_ns() / 1_000_000
+}
+
+/// The wall clock as Unix time in ns.
+pub fn unix_ns() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
 }

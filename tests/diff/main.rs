@@ -12,6 +12,7 @@ mod commands;
 mod grammar;
 mod judge;
 mod memcached;
+mod memcached_binary;
 mod metadata;
 mod play;
 
@@ -39,6 +40,12 @@ fn shoal_answers_as_redis_does() {
 fn shoal_answers_as_memcached_does() {
     let Some(reference) = installed(Server::memcached(CALM)) else { return };
     compare_memcached(&reference, &shoal(), seconds());
+}
+
+#[test]
+fn shoal_answers_as_memcached_does_in_its_binary_protocol() {
+    let Some(reference) = installed(Server::memcached(CALM)) else { return };
+    compare_memcached_binary(&reference, &shoal(), seconds() / 2);
 }
 
 #[test]
@@ -140,6 +147,30 @@ fn compare_memcached(reference: &Server, subject: &Server, time: Duration) {
     let (mut seed, mut steps) = (first, 0);
     while mistakes.len() < ENOUGH && (seed == first || Instant::now() < deadline) {
         let sequence = memcached::Sequence::draw(seed);
+        steps += sequence.len();
+        if let Some(found) = sequence.play(reference, subject).expect("the reference answers") {
+            let kind = sequence.kind(&found);
+            if let Some((seen, _)) = mistakes.get_mut(&kind) {
+                *seen += 1;
+            } else {
+                let shortest = sequence.shrink(found, reference, subject).expect("the reference answers");
+                let text = format!("SHOAL_DIFF_SEED={seed}\n{}", shortest.0.report(&shortest.1));
+                mistakes.insert(kind, (1, text));
+            }
+        }
+        seed += 1;
+    }
+    println!("{} sequences, {steps} requests", seed - first);
+    verdict(&mistakes);
+}
+
+fn compare_memcached_binary(reference: &Server, subject: &Server, time: Duration) {
+    let deadline = Instant::now() + time;
+    let first = first_seed();
+    let mut mistakes = Mistakes::new();
+    let (mut seed, mut steps) = (first, 0);
+    while mistakes.len() < ENOUGH && (seed == first || Instant::now() < deadline) {
+        let sequence = memcached_binary::Sequence::draw(seed);
         steps += sequence.len();
         if let Some(found) = sequence.play(reference, subject).expect("the reference answers") {
             let kind = sequence.kind(&found);

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use shoal_testkit::memcache_binary::{self, Packet};
 use shoal_testkit::{Server, memcache, resp};
 
 use crate::harness;
@@ -370,4 +371,89 @@ fn a_pause_holds_writes() {
     let began = std::time::Instant::now();
     both.memcached("set k 0 0 1\nx", "STORED");
     assert!(began.elapsed() > Duration::from_millis(200));
+}
+
+/// A client of the binary protocol, and what it sees: status and value of each answer.
+struct Binary(memcache_binary::Client);
+
+impl Binary {
+    fn connect(node: &Server) -> Binary {
+        Binary(memcache_binary::Client::connect(node.memcached_addr()).expect("a running node"))
+    }
+
+    fn ask(&mut self, opcode: u8, extras: &[u8], key: &str, value: &[u8]) -> Vec<(u16, String)> {
+        let request = Packet::request(opcode, extras, key.as_bytes(), value).bytes();
+        let replies = self.0.exchange(&request).expect("an answer");
+        let shown = |reply: Packet| (reply.status, String::from_utf8_lossy(&reply.value).into_owned());
+        replies.into_iter().map(shown).collect()
+    }
+}
+
+#[test]
+fn the_first_byte_decides_on_the_binary_protocol() {
+    let mut both = Both::start(&[]);
+    let mut binary = Binary::connect(&both.node);
+    let answer = |status, value: &str| vec![(status, value.to_owned())];
+    assert_eq!(binary.ask(0x01, &[0, 0, 0, 7, 0, 0, 0, 0], "k", b"one"), answer(0, ""));
+    both.memcached("get k", "VALUE k 7 3\none\nEND");
+    both.redis("GET k", "\"one\"");
+    both.redis("RPUSH list a", ":1");
+    assert_eq!(
+        binary.ask(0x00, b"", "list", b""),
+        answer(0x84, "The key holds a value that is not a string")
+    );
+    assert_eq!(binary.ask(0x09, b"", "nosuch", b""), []);
+    assert_eq!(binary.ask(0x0b, b"", "", b""), answer(0, "1.6.18"));
+    assert_eq!(binary.ask(0x20, b"", "", b""), answer(0x81, "Unknown command"));
+    // In text it is a byte like any other.
+    both.memcached("\u{80}x", "ERROR");
+    let large = vec![b'x'; 2 << 20];
+    assert_eq!(binary.ask(0x01, &[0; 8], "k", &large), answer(3, "Too large."));
+    both.memcached("get k", "END");
+    let big = vec![b'x'; 1 << 19];
+    assert_eq!(binary.ask(0x01, &[0; 8], "big", &big), answer(0, ""));
+    assert_eq!(binary.ask(0x00, b"", "big", b""), answer(0, &"x".repeat(1 << 19)));
+    let stats = binary.ask(0x10, b"", "", b"");
+    assert!(stats.len() > 60 && stats[stats.len() - 1] == (0, String::new()));
+    assert_eq!(binary.ask(0x10, b"", "nosuch", b""), answer(1, "Not found"));
+    assert_eq!(binary.ask(0x18, b"", "", b""), []);
+    both.redis("DBSIZE", ":0");
+    let quit = Packet::request(0x07, b"", b"", b"").bytes();
+    assert_eq!(binary.0.last_words(&quit).expect("closes").len(), 1);
+    let broken = Packet::request(0x00, b"", b"", b"").bytes();
+    let last = Binary::connect(&both.node).0.last_words(&broken).expect("closes");
+    assert_eq!((last.len(), last[0].status), (1, 4));
+}
+
+#[test]
+fn a_password_is_wanted_in_the_binary_protocol() {
+    let node = harness::node(&["--requirepass", "secret"]);
+    let answer = |status, value: &str| vec![(status, value.to_owned())];
+    let connect = || {
+        // The no-op that delimits answers is not for strangers, so these are counted.
+        let stream = raw(&node);
+        move |packet: Packet| {
+            (&stream).write_all(&packet.bytes()).expect("sent");
+            let mut header = [0; 24];
+            (&stream).read_exact(&mut header).expect("an answer");
+            let mut body = vec![0; usize::from(header[11])];
+            (&stream).read_exact(&mut body).expect("an answer");
+            vec![(u16::from_be_bytes([header[6], header[7]]), String::from_utf8_lossy(&body).into_owned())]
+        }
+    };
+    let ask = connect();
+    assert_eq!(ask(Packet::request(0x0b, b"", b"", b"")), answer(0, "1.6.18"));
+    assert_eq!(ask(Packet::request(0x20, b"", b"", b"")), answer(0, "PLAIN"));
+    let refused = answer(0x20, "Auth failure.");
+    for (mechanism, credentials) in
+        [("PLAIN", &b"\0default\0wrong"[..]), ("PLAIN", b"default"), ("CRAM-MD5", b"\0default\0secret")]
+    {
+        assert_eq!(ask(Packet::request(0x21, b"", mechanism.as_bytes(), credentials)), refused);
+    }
+    assert_eq!(ask(Packet::request(0x22, b"", b"PLAIN", b"x")), refused);
+    let right = Packet::request(0x21, b"", b"PLAIN", b"\0default\0secret");
+    assert_eq!(ask(right), answer(0, "Authenticated"));
+    assert_eq!(ask(Packet::request(0x01, &[0; 8], b"k", b"v")), answer(0, ""));
+    let ask = connect();
+    assert_eq!(ask(Packet::request(0x00, b"", b"k", b"")), refused);
 }

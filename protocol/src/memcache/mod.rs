@@ -1,4 +1,5 @@
-//! The memcached text protocol, classic and meta: requests in ([`RequestParser`], [`Request`]), replies out ([`mod@write`]).
+//! The memcached text protocol, classic and meta: requests in ([`RequestParser`], [`Request`]), replies out ([`mod@write`]); and
+//! the older one in [`binary`]. A connection speaks the latter if its first byte is [`binary::MAGIC`].
 //!
 //! Requests borrow from the read buffer of their connection and nothing is allocated for them. Which bytes are a request, what
 //! is wrong with them and how far to skip is decided here; what a request does is not. Sockets, clocks, configuration and the
@@ -11,6 +12,7 @@
 //! piece it comes in.
 
 mod admin;
+pub mod binary;
 mod fault;
 mod key;
 mod meta;

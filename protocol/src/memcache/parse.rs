@@ -23,9 +23,6 @@ const ITEM_OVERHEAD: usize = 59;
 /// What client flags other than 0 add to that.
 const ITEM_FLAGS: usize = 4;
 
-/// The first byte of every request of the binary protocol.
-const BINARY_MAGIC: u8 = 0x80;
-
 /// What a request may claim before it is refused. Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -58,8 +55,6 @@ pub enum ParseError {
     LineTooLong,
     /// A web browser, or somebody who makes one send requests here.
     Http,
-    /// The binary protocol.
-    Binary,
 }
 
 impl ParseError {
@@ -67,7 +62,7 @@ impl ParseError {
     pub fn line(self) -> &'static [u8] {
         match self {
             ParseError::LineTooLong => Fault::LineTooLong.line(),
-            ParseError::Http | ParseError::Binary => b"",
+            ParseError::Http => b"",
         }
     }
 }
@@ -77,7 +72,6 @@ impl fmt::Display for ParseError {
         f.write_str(match self {
             ParseError::LineTooLong => "command line too long",
             ParseError::Http => "HTTP request on a memcached port",
-            ParseError::Binary => "memcached binary protocol request on a text port",
         })
     }
 }
@@ -119,9 +113,6 @@ impl RequestParser {
             let len = self.skip.min(buf.len());
             self.skip -= len;
             return Ok(Some((Request::Ignored, len)));
-        }
-        if buf[0] == BINARY_MAGIC {
-            return Err(ParseError::Binary);
         }
         let Some(end) = memchr(b'\n', &buf[self.scanned..]) else {
             return self.unfinished_line(buf, limits);

@@ -4,7 +4,8 @@ use super::item::expiry_ms;
 use super::{MEMCACHED_VERSION, say};
 use crate::command::call::Site;
 use crate::command::connection;
-use crate::config::Caller;
+use crate::config::{Caller, id};
+use crate::state::State;
 use crate::state::memcache::{Count, flush};
 use shoal_protocol::memcache::{Fault, Request, Verb, write};
 
@@ -19,15 +20,27 @@ pub(super) fn authenticate(site: &mut Site, request: &Request) {
     let (Some(user), Some(password)) = (words.next(), words.next()) else {
         return site.out.raw(Fault::BadCredentials.line());
     };
+    if log_in(site, user, password) {
+        say(site.out, store.noreply, write::STORED);
+    } else {
+        site.out.raw(Fault::AuthenticationFailure.line());
+    }
+}
+
+/// Whether clients must say who they are.
+pub(super) fn wants_password(state: &State) -> bool {
+    !state.config.text(id::REQUIREPASS).is_empty()
+}
+
+/// Lets a client in if it knows the password of that user; returns whether it does.
+pub(super) fn log_in(site: &mut Site, user: &[u8], password: &[u8]) -> bool {
     let counts = &site.stats.memcache;
     counts.add(Count::AuthCmds);
-    match connection::authenticate(site.state, site.client, user, password) {
-        Ok(()) => say(site.out, store.noreply, write::STORED),
-        Err(_) => {
-            counts.add(Count::AuthErrors);
-            site.out.raw(Fault::AuthenticationFailure.line());
-        }
+    let known = connection::authenticate(site.state, site.client, user, password).is_ok();
+    if !known {
+        counts.add(Count::AuthErrors);
     }
+    known
 }
 
 /// Runs a request that is not about items.
@@ -54,7 +67,7 @@ pub(super) fn run(site: &mut Site, request: &Request) {
 }
 
 /// `flush_all [delay]`
-fn flush_all(site: &mut Site, delay: i64) {
+pub(super) fn flush_all(site: &mut Site, delay: i64) {
     site.stats.memcache.add(Count::CmdFlush);
     let (now_ms, db) = (site.clock.unix_ms, site.client.db);
     let at_ms = expiry_ms(delay, now_ms).filter(|at_ms| *at_ms > now_ms);

@@ -3,6 +3,7 @@
 //! They go through the partitions a few hundred items at a time, and let others run and the output be sent in between. An item
 //! that is there all the while is met exactly once.
 
+use super::stats::Form;
 use super::{FULL, Progress, meta};
 use crate::command::call::{Flow, Site};
 use crate::command::keys::text;
@@ -108,7 +109,7 @@ pub(super) fn items(site: &mut Site, limit: usize, progress: &mut Progress) -> F
 }
 
 /// `stats sizes`: how many items there are of each size.
-pub(super) fn sizes(site: &mut Site, progress: &mut Progress) -> Flow {
+pub(super) fn sizes(site: &mut Site, form: Form, progress: &mut Progress) -> Flow {
     let walk = walk(progress);
     let mut sizes = std::mem::take(&mut walk.sizes);
     let flow = walk.go_on(site, |_, entry| {
@@ -116,9 +117,9 @@ pub(super) fn sizes(site: &mut Site, progress: &mut Progress) -> Flow {
     });
     if flow == Flow::Next {
         for (size, count) in &sizes {
-            write::stat(site.out, &size.to_string(), count.to_string());
+            form.stat(site.out, &size.to_string(), count.to_string());
         }
-        site.out.raw(write::END);
+        form.end(site.out, write::END);
     }
     walk.sizes = sizes;
     flow

@@ -10,8 +10,8 @@ use crate::state::memcache::{Count, PrefixCounts};
 use crate::state::stats::WorkerStats;
 use crate::state::{State, evict};
 use crate::store::entry::{Entry, Extras, Mark, Marks, Payload, ValueRef};
-use shoal_protocol::memcache::{Fault, Limits, Verb, expires_at, write};
-use shoal_protocol::resp::Output;
+use shoal_protocol::memcache::{Fault, Limits, Verb, expires_at};
+use std::sync::Arc;
 
 /// When a changed item gets its version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,16 +78,31 @@ pub fn limits(state: &State) -> Limits {
     Limits { max_item: state.config.size(id::MEMCACHED_MAX_ITEM_SIZE), ..Limits::default() }
 }
 
-/// Writes the value of `key`, if there is one; returns whether there is.
+/// What a client reads of an item.
+pub(super) struct Found<'v> {
+    pub client_flags: u32,
+    /// Its version, 0 where none was asked for.
+    pub cas: u64,
+    pub value: Value<'v>,
+}
+
+/// A value that is on its way to a client.
+pub(super) enum Value<'v> {
+    Bytes(&'v [u8]),
+    Shared(&'v Arc<Vec<u8>>),
+}
+
+/// Reads the item of `key`, if there is one, and hands it to `send`; returns whether there is. `touches`: it is to be counted as
+/// a touch.
 #[inline]
-pub(super) fn send(
+pub(super) fn read(
     keys: &mut Keys,
-    out: &mut Output,
     key: &[u8],
     with_cas: bool,
     touches: bool,
+    send: impl FnOnce(Found),
 ) -> Result<bool, Fault> {
-    let cas = if with_cas { Some(keys.version(key).unwrap_or(0)) } else { None };
+    let cas = if with_cas { keys.version(key).unwrap_or(0) } else { 0 };
     note_prefix(keys, key, |counts| counts.get += 1);
     let (clock, now_ms, counts) = (keys.clock(), keys.now_ms, &keys.stats().memcache);
     counts.add(if touches { Count::CmdTouch } else { Count::CmdGet });
@@ -99,12 +114,12 @@ pub(super) fn send(
         }
         return Ok(false);
     };
+    let client_flags = entry.client_flags();
+    let found = |value| Found { client_flags, cas, value };
     match entry.value() {
-        ValueRef::Inline(data) => write::value(out, key, entry.client_flags(), cas, data),
-        ValueRef::Shared(data) => write::value_shared(out, key, entry.client_flags(), cas, data),
-        ValueRef::Int(n) => {
-            write::value(out, key, entry.client_flags(), cas, itoa::Buffer::new().format(n).as_bytes());
-        }
+        ValueRef::Inline(data) => send(found(Value::Bytes(data))),
+        ValueRef::Shared(data) => send(found(Value::Shared(data))),
+        ValueRef::Int(n) => send(found(Value::Bytes(itoa::Buffer::new().format(n).as_bytes()))),
         ValueRef::Object(_) => return Err(Fault::WrongType),
     }
     clock.touch(entry, now_ms);
@@ -267,7 +282,8 @@ pub(super) fn count(
     if matches!(entry.value(), ValueRef::Object(_)) {
         return Err(Fault::WrongType);
     }
-    if compare != 0 && compare != entry.cas() {
+    let is_empty = matches!(entry.value(), ValueRef::Inline(b""));
+    if compare != 0 && compare != entry.cas() && !is_empty {
         return Ok(Err(Uncounted::Exists));
     }
     let old = number(entry).ok_or(Fault::NonNumeric)?;
@@ -301,15 +317,15 @@ pub(super) fn note_uncounted(stats: &WorkerStats, why: Uncounted, decr: bool) {
 fn number(entry: &Entry) -> Option<u64> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let ends = |byte: &u8| *byte == 0 || is_blank(byte);
-    match entry.value() {
-        ValueRef::Int(n) => u64::try_from(n).ok(),
-        ValueRef::Inline(bytes) => {
-            let start = bytes.iter().position(|byte| !is_blank(byte))?;
-            let word = bytes[start..].split(ends).next()?;
-            std::str::from_utf8(word).ok()?.parse().ok()
-        }
-        ValueRef::Shared(_) | ValueRef::Object(_) => None,
-    }
+    let bytes = match entry.value() {
+        ValueRef::Int(n) => return u64::try_from(n).ok(),
+        ValueRef::Inline(bytes) => bytes,
+        ValueRef::Shared(bytes) => bytes,
+        ValueRef::Object(_) => return None,
+    };
+    let start = bytes.iter().position(|byte| !is_blank(byte))?;
+    let word = bytes[start..].split(ends).next()?;
+    std::str::from_utf8(word).ok()?.parse().ok()
 }
 
 /// Has an item expire anew; false if there is none.
@@ -337,12 +353,35 @@ pub(super) fn expire(keys: &mut Keys, key: &[u8], expires_at: Option<i64>) {
     }
 }
 
+/// Makes an item that was missed.
+pub(super) fn create(keys: &mut Keys, key: &[u8], payload: Payload, version: Version) {
+    let cas = match version {
+        Version::Later => 0,
+        Version::Now => keys.state().versions.next(),
+        Version::Is(cas) => cas,
+    };
+    keys.put(key, payload, Extras { cas, ..Extras::default() });
+    keys.announce(notify::STRING, "set", key);
+    keys.stats().memcache.add(Count::TotalItems);
+}
+
 /// Deletes an item for a client; false if there is none.
 pub(super) fn delete(keys: &mut Keys, key: &[u8]) -> bool {
     note_prefix(keys, key, |counts| counts.del += 1);
     let deleted = discard(keys, key);
     keys.stats().memcache.add(if deleted { Count::DeleteHits } else { Count::DeleteMisses });
     deleted
+}
+
+/// The same, only if the item's version is `compare`, where one is given.
+pub(super) fn delete_version(keys: &mut Keys, key: &[u8], compare: Option<u64>) -> Result<(), Uncounted> {
+    let version = keys.find(key).map(|entry| entry.cas());
+    if let (Some(given), Some(version)) = (compare, version)
+        && given != version
+    {
+        return Err(Uncounted::Exists);
+    }
+    if delete(keys, key) { Ok(()) } else { Err(Uncounted::NotFound) }
 }
 
 /// Removes an item; false if there is none.

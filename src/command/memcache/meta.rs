@@ -71,7 +71,7 @@ fn get_here(keys: &mut Keys, out: &mut Output, key: &[u8], meta: &Meta, has_room
     let (fetched, created) = match keys.fetch(key) {
         Some(entry) => (answer_hit(out, meta, entry, false, now_ms, clock)?, false),
         None if meta.has(b'N') && has_room => {
-            vivify(keys, key, Payload::text(b""), version_wanted(meta));
+            item::create(keys, key, Payload::text(b""), version_wanted(meta));
             let Some(entry) = keys.find(key) else { return Err(Fault::OutOfMemory) };
             (answer_hit(out, meta, entry, true, now_ms, clock)?, true)
         }
@@ -91,18 +91,6 @@ fn get_here(keys: &mut Keys, out: &mut Output, key: &[u8], meta: &Meta, has_room
         item::expire(keys, key, fetched);
     }
     Ok(())
-}
-
-/// Makes an item that was missed.
-fn vivify(keys: &mut Keys, key: &[u8], payload: Payload, version: Version) {
-    let cas = match version {
-        Version::Later => 0,
-        Version::Now => keys.state().versions.next(),
-        Version::Is(cas) => cas,
-    };
-    keys.put(key, payload, Extras { cas, ..Extras::default() });
-    keys.announce(notify::STRING, "set", key);
-    keys.stats().memcache.add(Count::TotalItems);
 }
 
 /// Answers `mg` of an item that is there, or was just `created`, and moves its marks. Returns when it is to expire.
@@ -289,7 +277,7 @@ fn arith_here(
             created = true;
             let mut digits = itoa::Buffer::new();
             let digits = digits.format(meta.initial()).as_bytes();
-            vivify(keys, key, Payload::string(digits), version_wanted(meta));
+            item::create(keys, key, Payload::string(digits), version_wanted(meta));
             meta.initial()
         }
         Err(why) => {

@@ -9,7 +9,8 @@ use crate::config::id;
 use crate::memory;
 use crate::process::{self, CpuOf};
 use crate::state::State;
-use crate::state::memcache::Count;
+use crate::state::memcache::{Count, PrefixCounts};
+use shoal_protocol::memcache::binary::{self, Status, Tag};
 use shoal_protocol::memcache::{Fault, Tokens, write};
 use shoal_protocol::resp::Output;
 use std::sync::atomic::Ordering;
@@ -17,35 +18,74 @@ use std::sync::atomic::Ordering;
 /// Classes memcached can have, number 0 included.
 const SLAB_CLASSES: usize = 64;
 
-/// `stats [reset|settings|items|slabs|sizes|conns|detail ..]`
-pub(super) fn stats(site: &mut Site, mut words: Tokens, progress: &mut Progress) -> Flow {
-    let word = words.next();
+/// How statistics are written: as lines, or as binary replies to the request with that opaque.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    Text,
+    Binary([u8; 4]),
+}
+
+impl Form {
+    /// Writes one statistic.
+    pub fn stat(self, out: &mut Output, name: &str, value: impl AsRef<[u8]>) {
+        match self {
+            Form::Text => write::stat(out, name, value),
+            Form::Binary(opaque) => binary::write::stat(out, opaque, name, value),
+        }
+    }
+
+    /// Says that there are no more; or, in text, something else instead of that.
+    pub fn end(self, out: &mut Output, line: &[u8]) {
+        match self {
+            Form::Text => out.raw(line),
+            Form::Binary(opaque) => binary::write::stats_end(out, opaque),
+        }
+    }
+
+    /// Refuses, in text with that fault.
+    fn refuse(self, out: &mut Output, fault: Fault) {
+        match self {
+            Form::Text => out.raw(fault.line()),
+            Form::Binary(opaque) => {
+                binary::write::error(out, Tag { opcode: STAT, opaque }, Status::NotFound);
+            }
+        }
+    }
+}
+
+/// The opcode of `stat` in the binary protocol.
+const STAT: u8 = 0x10;
+
+/// `stats [reset|settings|items|slabs|sizes|conns|detail ..]`. Some can be had in text alone.
+pub(super) fn stats(site: &mut Site, form: Form, mut words: Tokens, progress: &mut Progress) -> Flow {
+    let (word, is_text) = (words.next(), matches!(form, Form::Text));
     match word {
-        None => general(site),
-        Some(b"settings") => settings(site),
-        Some(b"items") => items(site),
-        Some(b"slabs") => slabs(site),
-        Some(b"conns") => conns(site),
-        Some(b"sizes") => return dump::sizes(site, progress),
-        Some(b"sizes_enable") => write::stat(site.out, "sizes_status", "enabled"),
-        Some(b"sizes_disable") => write::stat(site.out, "sizes_status", "disabled"),
-        Some(b"extstore") => {}
-        Some(b"cachedump") => return cachedump(site, words, progress),
+        None => general(site, form),
+        Some(b"settings") => settings(site, form),
+        Some(b"items") => items(site, form),
+        Some(b"slabs") => slabs(site, form),
+        Some(b"sizes") => return dump::sizes(site, form, progress),
+        Some(b"sizes_enable") => form.stat(site.out, "sizes_status", "enabled"),
+        Some(b"sizes_disable") => form.stat(site.out, "sizes_status", "disabled"),
+        Some(b"conns") if is_text => conns(site, form),
+        Some(b"extstore") if is_text => {}
+        Some(b"cachedump") if is_text => return cachedump(site, words, progress),
         Some(b"reset") => {
             site.state.stats.reset_memcache();
-            site.out.raw(write::RESET);
+            site.state.memcache.prefixes.reset();
+            form.end(site.out, write::RESET);
             return Flow::Next;
         }
         Some(b"detail") => {
-            detail(site, words.next());
+            detail(site, form, words.next());
             return Flow::Next;
         }
         Some(_) => {
-            site.out.raw(Fault::Unknown.line());
+            form.refuse(site.out, Fault::Unknown);
             return Flow::Next;
         }
     }
-    site.out.raw(write::END);
+    form.end(site.out, write::END);
     Flow::Next
 }
 
@@ -69,15 +109,16 @@ fn cachedump(site: &mut Site, mut words: Tokens, progress: &mut Progress) -> Flo
 struct Writer<'a> {
     state: &'a State,
     out: &'a mut Output,
+    form: Form,
 }
 
 impl Writer<'_> {
     fn text(&mut self, name: &str, value: &str) {
-        write::stat(self.out, name, value);
+        self.form.stat(self.out, name, value);
     }
 
     fn number(&mut self, name: &str, value: impl itoa::Integer) {
-        write::stat(self.out, name, itoa::Buffer::new().format(value));
+        self.form.stat(self.out, name, itoa::Buffer::new().format(value));
     }
 
     fn flag(&mut self, name: &str, value: bool) {
@@ -113,13 +154,13 @@ fn workers(state: &State) -> usize {
     state.config.workers()
 }
 
-fn general(site: &mut Site) {
+fn general(site: &mut Site, form: Form) {
     let state = site.state;
     let items = state.keyspace.len(site.client.db);
     let (system, user) = process::cpu_times(CpuOf::Process);
     let seconds = |time: std::time::Duration| format!("{}.{:06}", time.as_secs(), time.subsec_micros());
     memory::report();
-    let mut w = Writer { state, out: site.out };
+    let mut w = Writer { state, out: site.out, form };
     w.number("pid", std::process::id());
     w.number("uptime", state.started.elapsed().as_secs());
     w.number("time", site.clock.unix_ms / 1000);
@@ -179,11 +220,11 @@ fn general(site: &mut Site) {
     w.zeros("", &["moves_to_warm", "moves_within_lru", "direct_reclaims", "lru_bumps_dropped"]);
 }
 
-fn settings(site: &mut Site) {
+fn settings(site: &mut Site, form: Form) {
     let state = site.state;
     let config = &state.config;
     let addresses: Vec<String> = config.bind_addresses().into_iter().map(|bind| bind.address).collect();
-    let mut w = Writer { state, out: site.out };
+    let mut w = Writer { state, out: site.out, form };
     w.number("maxbytes", limit_bytes(state));
     w.number("maxconns", config.size(id::MAXCLIENTS));
     w.number("tcpport", config.int(id::MEMCACHED_PORT));
@@ -212,14 +253,14 @@ fn settings(site: &mut Site) {
     w.number("idle_timeout", config.int(id::TIMEOUT));
 }
 
-fn items(site: &mut Site) {
+fn items(site: &mut Site, form: Form) {
     let state = site.state;
     let items = state.keyspace.len(site.client.db);
     if items == 0 {
         return;
     }
     memory::report();
-    let mut w = Writer { state, out: site.out };
+    let mut w = Writer { state, out: site.out, form };
     w.number("items:1:number", items);
     w.zeros("items:1:", &["number_hot", "number_warm", "number_cold", "age_hot", "age_warm", "age"]);
     w.number("items:1:mem_requested", memory::used());
@@ -234,12 +275,12 @@ fn items(site: &mut Site) {
     w.zeros("items:1:", &["hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp"]);
 }
 
-fn slabs(site: &mut Site) {
+fn slabs(site: &mut Site, form: Form) {
     let state = site.state;
     let items = state.keyspace.len(site.client.db);
     memory::report();
     let used = memory::used();
-    let mut w = Writer { state, out: site.out };
+    let mut w = Writer { state, out: site.out, form };
     if let Some(mean) = used.checked_div(items) {
         w.number("1:chunk_size", mean);
         w.number("1:chunks_per_page", 1);
@@ -262,10 +303,10 @@ fn slabs(site: &mut Site) {
     w.number("total_malloced", used);
 }
 
-fn conns(site: &mut Site) {
+fn conns(site: &mut Site, form: Form) {
     let state = site.state;
     let (own, now_ms) = (site.client.shared.id, site.clock.unix_ms);
-    let mut w = Writer { state, out: site.out };
+    let mut w = Writer { state, out: site.out, form };
     for client in state.clients.all() {
         let id = client.id;
         w.text(&format!("{id}:addr"), &format!("tcp:{}", client.addr));
@@ -277,24 +318,26 @@ fn conns(site: &mut Site) {
 }
 
 /// `stats detail on|off|dump`
-fn detail(site: &mut Site, word: Option<&[u8]>) {
+fn detail(site: &mut Site, form: Form, word: Option<&[u8]>) {
     let prefixes = &site.state.memcache.prefixes;
     match word {
         Some(b"on") => prefixes.switch(true),
         Some(b"off") => prefixes.switch(false),
         Some(b"dump") => {
+            let mut text = Vec::new();
             for (prefix, counts) in prefixes.all() {
-                site.out.raw(b"PREFIX ");
-                site.out.raw(&prefix);
-                let counts = format!(
-                    " get {} hit {} set {} del {}\r\n",
-                    counts.get, counts.hit, counts.set, counts.del
-                );
-                site.out.raw(counts.as_bytes());
+                let PrefixCounts { get, hit, set, del } = counts;
+                text.extend_from_slice(b"PREFIX ");
+                text.extend_from_slice(&prefix);
+                text.extend_from_slice(format!(" get {get} hit {hit} set {set} del {del}\r\n").as_bytes());
             }
-            return site.out.raw(write::END);
+            text.extend_from_slice(write::END);
+            if let Form::Binary(_) = form {
+                form.stat(site.out, "detailed", &text);
+            }
+            return form.end(site.out, &text);
         }
-        _ => return site.out.raw(Fault::DetailUsage.line()),
+        _ => return form.refuse(site.out, Fault::DetailUsage),
     }
-    site.out.raw(write::OK);
+    form.end(site.out, write::OK);
 }

@@ -4,6 +4,7 @@
 //! mistake in Shoal's own codec cannot hide behind the same mistake in the reader that checks it.
 
 pub mod memcache;
+pub mod memcache_binary;
 pub mod notation;
 pub mod resp;
 pub mod server;

@@ -359,7 +359,6 @@ fn other_protocols() {
     check("HTTP/1.1\r\nversion\r\n", &[http]);
     check("foo HTTP/1.1 x\r\nversion\r\n", &["! ERROR", "version"]);
     check("get HTTP/1.1\r\n", &["get [HTTP/1.1]"]);
-    check(b"\x80\x0b\0\0\0\0\0\0", &["closed: memcached binary protocol request on a text port"]);
 }
 
 #[test]
