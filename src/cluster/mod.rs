@@ -3,6 +3,7 @@
 //! What decides here is pure: [`metadata`] is the state all members agree on and the changes it can suffer, [`plan`] is
 //! what a leader wants changed. Sockets, files and clocks are in `link`, `consensus` and `driver` alone.
 
+pub mod consensus;
 pub mod link;
 pub mod metadata;
 pub mod plan;

@@ -1,0 +1,161 @@
+//! When to ask for an election: in place of the library's own timer.
+//!
+//! The library starts an election whenever it has heard of no leader for long enough. A member that was cut off or stood
+//! still would so raise the term and depose, when it is back, a leader whom all others follow; and its wait, drawn once
+//! for a process, begins only when the leader's lease has ended. Here a member first asks the others whether
+//! they miss the leader, too ([`PreVote`]); only if a quorum does, and its log is good enough for them, an election begins. The wait
+//! is drawn anew each time.
+//!
+//! Invariant: who has heard of a leader lately, or leads, approves of no election.
+
+use super::network::Transport;
+use super::wire::{PRE_VOTE, PreVote, Types, decode, encode};
+use super::{Config, Role, Status, log::Log};
+use crate::cluster::metadata::NodeId;
+use openraft::error::Fatal;
+use openraft::{BasicNode, Raft, RaftMetrics, ServerState};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+/// When a leader was heard of last.
+#[derive(Clone)]
+pub(super) struct Pulse {
+    heard: Arc<Mutex<Instant>>,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Pulse {
+        Pulse { heard: Arc::new(Mutex::new(Instant::now())) }
+    }
+
+    /// A leader was heard of, or a vote was given.
+    pub(super) fn beat(&self) {
+        *self.heard.lock() = Instant::now();
+    }
+
+    fn silence(&self) -> Duration {
+        self.heard.lock().elapsed()
+    }
+}
+
+/// Whether this member would have the asker elected.
+pub(super) fn approves(
+    question: &PreVote,
+    metrics: &RaftMetrics<NodeId, BasicNode>,
+    log: &Log,
+    pulse: &Pulse,
+    config: &Config,
+) -> bool {
+    let leads = metrics.state == ServerState::Leader;
+    let missed = pulse.silence() >= Duration::from_millis(config.election_min_ms);
+    !leads && missed && question.last_log >= log.last()
+}
+
+/// What an election needs to know and to ask.
+pub(super) struct Watchman<T> {
+    pub(super) me: NodeId,
+    pub(super) raft: Raft<Types>,
+    pub(super) log: Log,
+    pub(super) pulse: Pulse,
+    pub(super) config: Config,
+    pub(super) transport: T,
+    pub(super) status: watch::Sender<Status>,
+}
+
+impl<T: Transport> Watchman<T> {
+    /// Publishes how the group stands, and asks for elections, until the library stops.
+    pub(super) async fn run(self) {
+        let mut metrics = self.raft.metrics();
+        let mut tick = interval(Duration::from_millis((self.config.heartbeat_ms / 2).max(1)));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut patience = self.patience();
+        let mut not_before = Instant::now();
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                changed = metrics.changed() => {
+                    if changed.is_err() {
+                        self.publish(|status| status.role = Role::Stopped);
+                        return;
+                    }
+                }
+            }
+            let now = metrics.borrow_and_update().clone();
+            self.publish(|status| *status = Status::of(&now, &self.config));
+            if now.state == ServerState::Shutdown {
+                return;
+            }
+            if now.state == ServerState::Leader {
+                self.pulse.beat();
+            }
+            let due = self.pulse.silence() >= patience && Instant::now() >= not_before;
+            if due && is_voter(self.me, &now) {
+                let wait = if self.approved(&now).await && self.pulse.silence() >= patience {
+                    // An error means that the library has stopped: the next round sees it.
+                    let _: Result<(), Fatal<NodeId>> = self.raft.trigger().elect().await;
+                    patience = self.patience();
+                    patience
+                } else {
+                    // The others may be about to miss the leader, too.
+                    self.patience() / 8
+                };
+                not_before = Instant::now() + wait;
+            }
+        }
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_if_modified(|status| {
+            let mut next = status.clone();
+            change(&mut next);
+            let changed = next != *status;
+            *status = next;
+            changed
+        });
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(fastrand::u64(self.config.election_min_ms..=self.config.election_max_ms))
+    }
+
+    /// Whether a quorum of the voters would have this member elected.
+    async fn approved(&self, now: &RaftMetrics<NodeId, BasicNode>) -> bool {
+        let configs = now.membership_config.membership().get_joint_config().clone();
+        let mut yes = BTreeSet::from([self.me]);
+        let quorum = |yes: &BTreeSet<NodeId>| {
+            configs.iter().all(|config| config.intersection(yes).count() > config.len() / 2)
+        };
+        let Ok(question) = encode(&PreVote { last_log: self.log.last() }) else { return false };
+        let limit = Duration::from_millis(self.config.election_min_ms);
+        let mut asked = JoinSet::new();
+        for (id, node) in now.membership_config.nodes() {
+            if *id == self.me || !configs.iter().any(|config| config.contains(id)) {
+                continue;
+            }
+            let (id, address) = (*id, node.addr.clone());
+            let (transport, question) = (self.transport.clone(), question.clone());
+            asked.spawn(async move {
+                let answer = timeout(limit, transport.call(id, &address, PRE_VOTE, question)).await;
+                let approves = matches!(answer, Ok(Ok(answer)) if decode(&answer).unwrap_or(false));
+                (id, approves)
+            });
+        }
+        while !quorum(&yes) {
+            match asked.join_next().await {
+                None => return false,
+                Some(Ok((id, true))) => drop(yes.insert(id)),
+                Some(_) => {}
+            }
+        }
+        true
+    }
+}
+
+fn is_voter(me: NodeId, now: &RaftMetrics<NodeId, BasicNode>) -> bool {
+    now.membership_config.membership().voter_ids().any(|id| id == me)
+}
