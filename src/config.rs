@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+pub mod acl_file;
 mod command_line;
 mod file;
 pub mod id;

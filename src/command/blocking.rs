@@ -8,7 +8,7 @@ use super::call::{self, Site};
 use super::client::{Blocked, Client, Waiting};
 use super::error::{self, CmdError};
 use super::keys::{Keys, Routed};
-use super::{Cx, parse, table};
+use super::{Cx, parse, permission, table};
 use crate::state::State;
 use crate::state::clients::Mail;
 use crate::state::partition::partition_of;
@@ -103,8 +103,8 @@ pub fn wait<'k>(
         }
     }
     let row = table::number_of(cx.command);
-    let shared = Arc::clone(&cx.client.shared);
-    let waiter = Arc::new(Waiter::new(shared, cx.keys.db, cx.out.proto, row, owned, all));
+    let who = (Arc::clone(&cx.client.shared), Arc::clone(&cx.client.user));
+    let waiter = Arc::new(Waiter::new(who, cx.keys.db, cx.out.proto, row, owned, all));
     for key in &waiter.keys {
         cx.keys.with_partition(partition_of(key), |partition| partition.enqueue(&waiter, key));
     }
@@ -139,7 +139,7 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
         }
     };
     let mut out = Output::new(waiter.proto);
-    let mut client = Client::new(Arc::clone(&waiter.client), true);
+    let mut client = Client::new(Arc::clone(&waiter.client), Arc::clone(&waiter.user));
     client.db = waiter.db;
     client.waiting = Waiting::Served { again: false };
     let mut keys = Keys::new(site.state, site.stats, held, Routed::new(), waiter.db, site.clock.unix_ms);
@@ -155,7 +155,14 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
         pause: None,
         command: row.command,
     };
-    let result = (row.command.run)(&mut cx, args);
+    // What it may do can have changed since it began to wait.
+    let result = match permission::admit_waiting(state, cx.client, row, args) {
+        Ok(()) => (row.command.run)(&mut cx, args),
+        Err(error) => {
+            stats.commands[row.id].rejected.add(1);
+            Err(error)
+        }
+    };
     // A key of another type is none to wait for, as long as it has it.
     let again = matches!(client.waiting, Waiting::Served { again: true }) || result == Err(error::WRONG_TYPE);
     if again {

@@ -104,13 +104,13 @@ fn runs_in_multi(command: &Command) -> bool {
 }
 
 /// The checks every request passes before it is queued or run, in the order of what a client should hear first.
-fn guard(site: &mut Site, row: &Row, _args: Args) -> Result<(), CmdError> {
+fn guard(site: &mut Site, row: &Row, args: Args) -> Result<(), CmdError> {
     let flags = row.command.flags;
-    if !site.client.authenticated && !flags.has(flag::NO_AUTH) {
-        return Err(error::NO_AUTH);
+    if !site.client.is_free() {
+        super::permission::admit(site, row, args)?;
     }
     if site.client.multi.is_some() && flags.has(flag::NO_MULTI) {
-        return Err(CmdError::new("ERR Command not allowed inside a transaction"));
+        return Err(error::NOT_IN_MULTI);
     }
     if !site.client.subscriptions.is_empty()
         && site.out.proto == Proto::Resp2
@@ -339,7 +339,14 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
         for (row, args) in &queue {
             let args = args.as_args();
             keys.forget_routed();
-            run(site, row, args, &mut keys);
+            match super::permission::admit_queued(site, row, args) {
+                Ok(()) => run(site, row, args, &mut keys),
+                Err(error) => {
+                    site.stats.commands[row.id].rejected.add(1);
+                    site.out.error(error.text());
+                    site.state.count_error(site.stats, error.text());
+                }
+            }
         }
     } else {
         site.out.null_array();

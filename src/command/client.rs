@@ -6,6 +6,7 @@
 use super::blocking::Nothing;
 use super::tracking::Tracked;
 use crate::command::table::Row;
+use crate::state::acl::User;
 use crate::state::clients::{ClientShared, client_flag};
 use crate::state::pubsub::Kind;
 use crate::state::waiting::Waiter;
@@ -135,7 +136,9 @@ pub struct Client {
     pub shared: Arc<ClientShared>,
     /// The selected database.
     pub db: usize,
-    /// Whether it may run commands that want authentication.
+    /// Who it is: the default user until it logs in.
+    pub user: Arc<User>,
+    /// Whether it has logged in, or came when the default user had no password.
     pub authenticated: bool,
     /// The transaction being queued, if any.
     pub multi: Option<Multi>,
@@ -166,12 +169,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// A fresh connection.
-    pub fn new(shared: Arc<ClientShared>, authenticated: bool) -> Client {
+    /// A fresh connection of `user`, who needs to log in unless that is open.
+    pub fn new(shared: Arc<ClientShared>, user: Arc<User>) -> Client {
         Client {
             shared,
             db: 0,
-            authenticated,
+            authenticated: user.is_open(),
+            user,
             multi: None,
             watching: Watching::default(),
             replies: Replies::On,
@@ -186,6 +190,30 @@ impl Client {
             closing: false,
             killed: false,
         }
+    }
+
+    /// Whether it has logged in and may do everything: nothing needs to be checked.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.authenticated && self.user.is_free()
+    }
+
+    /// Whether it must log in before it can do anything.
+    pub fn needs_login(&self) -> bool {
+        self.user.is_gone() || !self.authenticated && !self.user.is_open()
+    }
+
+    /// Makes it that of `user`.
+    pub fn log_in(&mut self, user: Arc<User>) {
+        self.shared.labels.lock().user = user.name.to_vec();
+        self.user = user;
+        self.authenticated = true;
+    }
+
+    /// Makes it that of nobody in particular, as it was at first.
+    pub fn log_out(&mut self, default: &Arc<User>) {
+        self.log_in(Arc::clone(default));
+        self.authenticated = default.is_open();
     }
 
     /// Tells others how many subscriptions there are.

@@ -1,6 +1,5 @@
 //! Which connections CLIENT LIST shows and CLIENT KILL closes, and the line that describes one.
 
-use super::connection;
 use super::error::{self, CmdError};
 use super::{parse, table};
 use crate::state::State;
@@ -150,7 +149,7 @@ fn test(state: &State, name: &[u8], value: &[u8]) -> Result<Test, CmdError> {
             Some(kind) => Test::Kind(kind),
             None => return Err(CmdError::with(format!("ERR Unknown client type '{}'", shown()))),
         },
-        b"user" if !connection::is_user(state, value) => {
+        b"user" if state.acl.user(value).is_none() => {
             return Err(CmdError::with(format!("ERR No such user '{}'", shown())));
         }
         b"user" => Test::User(value.to_vec()),

@@ -2,7 +2,7 @@
 
 use super::error::{self, CmdError};
 use super::{Command, Cx, Flags, Group, command, flag, flags};
-use crate::config::{Caller, SetError, id};
+use crate::config::{Caller, SetError, acl_file, id};
 use crate::error::Error;
 use crate::state::limits;
 use shoal_protocol::resp::Args;
@@ -69,6 +69,9 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
                 let refused = SetError::Refused { argument, reason: reason.into() };
                 return Err(CmdError::with(format!("ERR {refused}")));
             }
+            if change.touches(id::REQUIREPASS) {
+                cx.state.acl.set_default_password(&cx.state.config.text(id::REQUIREPASS));
+            }
             if change.touches(id::MAXMEMORY) || change.touches(id::MAXMEMORY_CLIENTS) {
                 limits::evict_clients(cx.state, cx.stats);
             }
@@ -88,13 +91,21 @@ fn resetstat(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     cx.state.errors.reset();
     cx.state.rates.reset();
     cx.state.lazyfree.reset_freed();
+    cx.state.acl.log.reset_counts();
     cx.out.ok();
     Ok(())
 }
 
 /// CONFIG REWRITE
 fn rewrite(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    match cx.state.config.rewrite(None) {
+    let users = match acl_file::path(&cx.state.config) {
+        // Users are kept in a file of their own.
+        Some(_) => Vec::new(),
+        None => super::acl::user_lines(cx.state).ok_or(CmdError::new(
+            "ERR Rewriting config file: the rules of a user are not valid UTF-8, so only an ACL file can hold them",
+        ))?,
+    };
+    match cx.state.config.rewrite(Some(&users)) {
         Ok(()) => {
             cx.out.ok();
             Ok(())

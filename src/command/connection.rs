@@ -2,9 +2,9 @@
 
 use super::client::{Client, Replies};
 use super::error::{self, CmdError};
-use super::{Command, Cx, Flags, Group, command, flag, flags, parse};
+use super::{Command, Cx, Flags, Group, command, flag, flags, parse, permission};
 use crate::config::id;
-use crate::state::State;
+use crate::state::{State, acl};
 use crate::state::clients::client_flag;
 use crate::text::number::parse_i64;
 use shoal_protocol::resp::{Args, Proto};
@@ -100,18 +100,14 @@ fn reset(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     cx.client.select(0);
     cx.keys.db = 0;
     set_proto(cx, Proto::Resp2);
-    let open = needs_no_password(cx.state);
     let client = &mut *cx.client;
-    client.authenticated = open;
+    client.log_out(cx.state.acl.default_user());
     client.replies = Replies::On;
     client.no_touch = false;
     for flag in [client_flag::NO_TOUCH, client_flag::NO_EVICT, client_flag::READONLY] {
         client.shared.set_flag(flag, false);
     }
-    let mut labels = client.shared.labels.lock();
-    labels.name.clear();
-    labels.user = b"default".to_vec();
-    drop(labels);
+    client.shared.labels.lock().name.clear();
     cx.out.simple("RESET");
     Ok(())
 }
@@ -123,15 +119,15 @@ fn auth(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     let (user, password): (&[u8], &[u8]) = match args.get(2) {
         Some(password) => (&args[1], password),
-        None if needs_no_password(cx.state) => {
+        None if cx.state.acl.default_user().rules().no_password => {
             return Err(CmdError::new(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?",
             ));
         }
-        None => (b"default", &args[1]),
+        None => (acl::DEFAULT, &args[1]),
     };
-    authenticate(cx.state, cx.client, user, password)?;
+    authenticate(cx.state, cx.client, &args[0], user, password)?;
     cx.out.ok();
     Ok(())
 }
@@ -162,9 +158,9 @@ fn hello(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
     }
     if let Some((user, password)) = credentials {
-        authenticate(cx.state, cx.client, user, password)?;
+        authenticate(cx.state, cx.client, &args[0], user, password)?;
     }
-    if !cx.client.authenticated {
+    if cx.client.needs_login() {
         return Err(CmdError::new(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
              AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
@@ -206,39 +202,24 @@ fn describe(cx: &mut Cx) {
     }
 }
 
-/// Whether the default user has no password.
-pub fn needs_no_password(state: &State) -> bool {
-    state.config.text(id::REQUIREPASS).is_empty()
-}
-
-/// Whether there is a user of this name.
-pub fn is_user(_: &State, name: &[u8]) -> bool {
-    name == b"default"
-}
-
-/// Makes the connection that of `user`, or says why not.
+/// Makes the connection that of `user`, or says why not; `verb` is the request's name.
 pub(super) fn authenticate(
     state: &State,
     client: &mut Client,
+    verb: &[u8],
     user: &[u8],
     password: &[u8],
 ) -> Result<(), CmdError> {
-    let wanted = state.config.text(id::REQUIREPASS);
-    if user != b"default" || !(wanted.is_empty() || same(password, wanted.as_bytes())) {
-        return Err(WRONG_PASS);
+    match state.acl.authenticate(user, password) {
+        Some(user) => {
+            client.log_in(user);
+            Ok(())
+        }
+        None => {
+            permission::note_wrong_password(state, client, verb, user);
+            Err(WRONG_PASS)
+        }
     }
-    client.authenticated = true;
-    client.shared.labels.lock().user = user.to_vec();
-    Ok(())
-}
-
-/// Whether a password is the one wanted, in a time that tells nothing about where they differ.
-fn same(given: &[u8], wanted: &[u8]) -> bool {
-    let mut difference = given.len() ^ wanted.len();
-    for (at, byte) in wanted.iter().enumerate() {
-        difference |= usize::from(byte ^ given.get(at).unwrap_or(&0));
-    }
-    difference == 0
 }
 
 /// Whether CLIENT LIST can print `label` without becoming ambiguous.

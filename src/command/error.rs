@@ -109,6 +109,8 @@ pub const BAD_DB: CmdError = CmdError::new("ERR DB index is out of range");
 pub const OOM: CmdError = CmdError::new("OOM command not allowed when used memory > 'maxmemory'.");
 /// The connection has not authenticated.
 pub const NO_AUTH: CmdError = CmdError::new("NOAUTH Authentication required.");
+/// A command that cannot be queued by MULTI.
+pub const NOT_IN_MULTI: CmdError = CmdError::new("ERR Command not allowed inside a transaction");
 /// EXEC after a command that could not be queued.
 pub const EXEC_ABORT: CmdError = CmdError::new("EXECABORT Transaction discarded because of previous errors.");
 

@@ -9,6 +9,7 @@ use super::memory::Usage;
 use super::{Command, Cx, Group, category, command, flag, flags, table};
 use crate::config::id;
 use crate::process::{self, CpuOf};
+use crate::state::acl::log::Reason;
 use crate::state::clients::ClientShared;
 use crate::state::pause::Paused;
 use crate::state::pubsub::Kind;
@@ -329,6 +330,14 @@ fn stats(cx: &mut Cx, text: &mut String) {
     );
     line(text, "reply_buffer_shrinks", 0);
     line(text, "reply_buffer_expands", 0);
+    for (name, reason) in [
+        ("acl_access_denied_auth", Reason::Auth),
+        ("acl_access_denied_cmd", Reason::Command),
+        ("acl_access_denied_key", Reason::Key),
+        ("acl_access_denied_channel", Reason::Channel),
+    ] {
+        line(text, name, cx.state.acl.log.count(reason));
+    }
 }
 
 fn replication(cx: &mut Cx, text: &mut String) {

@@ -1,7 +1,7 @@
 //! COMMAND: the command table as clients read it.
 
 use super::error::{self, CmdError};
-use super::spec::{Begin, Find, KeySpec};
+use super::spec::{self, Begin, Find, KeySpec};
 use super::syntax::{self, Argument, Shape};
 use super::table::{self, Row};
 use super::{Categories, Command, Cx, Flags, Group, category, command, flag, flags};
@@ -247,7 +247,7 @@ fn getkeysandflags(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// The places of the keys in a request, and what is done to each.
 fn keys_of(args: Args) -> Result<Vec<(usize, &'static str)>, CmdError> {
     let row = table::find_any_count(args).ok_or(CmdError::new("ERR Invalid command specified"))?;
-    if row.command.keys.iter().all(|spec| spec.usage == "NOT_KEY") {
+    if row.command.keys.iter().all(|spec| spec.usage == spec::NO_KEY) {
         return Err(CmdError::new("ERR The command has no key arguments"));
     }
     if !row.command.takes(args.len()) {
@@ -256,7 +256,8 @@ fn keys_of(args: Args) -> Result<Vec<(usize, &'static str)>, CmdError> {
     let mut keys = Vec::new();
     let mut valid = true;
     for spec in row.command.keys {
-        valid &= spec.visit(args, &mut |at| keys.push((at, spec.usage)));
+        let usage = spec::usage(spec, row.command, args);
+        valid &= spec.visit(args, &mut |at| keys.push((at, usage)));
     }
     match keys.is_empty() || !valid {
         false => Ok(keys),

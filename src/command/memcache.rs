@@ -49,7 +49,7 @@ pub fn call(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow
     if site.out.len() >= FULL {
         return Flow::Full;
     }
-    if !site.client.authenticated {
+    if site.client.needs_login() {
         admin::authenticate(site, request);
         return Flow::Next;
     }

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod error;
 pub mod keys;
 pub mod parse;
+pub mod permission;
 pub mod record;
 pub mod reply;
 pub mod scan;
@@ -21,6 +22,7 @@ pub mod spec;
 pub mod syntax;
 pub mod table;
 
+pub mod acl;
 pub mod bitfield;
 pub mod bitmap;
 pub mod client_admin;

@@ -6,8 +6,8 @@
 use super::call::{self, Site};
 use super::client::Waiting;
 use super::error::{self, CmdError};
-use super::table;
 use super::{Cx, flag};
+use super::{permission, table};
 use crate::config::id;
 use crate::script::shebang::ScriptFlags;
 use crate::script::{Host, Style, Verdict, Vm};
@@ -15,6 +15,7 @@ use crate::state::State;
 use crate::state::scripts::{Running, Slow};
 use crate::text::number::parse_i64;
 use shoal_protocol::resp::{Args, Output, OwnedArgs, Proto};
+use std::borrow::Cow;
 
 /// A script to be run.
 pub struct Script<'a> {
@@ -99,27 +100,28 @@ struct Run<'x, 's, 'c> {
 
 impl Run<'_, '_, '_> {
     /// The row of a command the script may run now.
-    fn admit(&self, args: Args) -> Result<&'static table::Row, &'static str> {
+    fn admit(&self, args: Args) -> Result<&'static table::Row, Cow<'static, str>> {
         let Some(row) = table::find_any_count(args) else {
-            return Err("ERR Unknown Redis command called from script");
+            return Err("ERR Unknown Redis command called from script".into());
         };
         let command = row.command;
         if !command.takes(args.len()) {
-            return Err("ERR Wrong number of args calling Redis command from script");
+            return Err("ERR Wrong number of args calling Redis command from script".into());
         }
         if command.flags.has(flag::NOSCRIPT) {
-            return Err("ERR This Redis command is not allowed from script");
+            return Err("ERR This Redis command is not allowed from script".into());
         }
+        permission::admit_scripted(self.cx.state, self.cx.client, row, args)?;
         if command.flags.has(flag::WRITE) {
             if self.read_only {
-                return Err("ERR Write commands are not allowed from read-only scripts.");
+                return Err("ERR Write commands are not allowed from read-only scripts.".into());
             }
             if !self.allow_oom
                 && self.cx.client.script_oom
                 && command.flags.has(flag::DENYOOM)
                 && !self.cx.state.scripts.has_written()
             {
-                return Err("OOM command not allowed when used memory > 'maxmemory'.");
+                return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
             }
             self.cx.state.scripts.note_write();
         }
@@ -145,7 +147,7 @@ impl Host for Run<'_, '_, '_> {
 
     fn may_run(&mut self, args: Args<'_>) -> Option<bool> {
         let row = table::find_any_count(args)?;
-        row.command.takes(args.len()).then_some(true)
+        Some(permission::check(self.cx.state, &self.cx.client.user, row, args).is_ok())
     }
 
     fn proto(&self) -> Proto {

@@ -6,7 +6,7 @@
 use super::error::{self, CmdError};
 use super::keys::Keys;
 use super::parse::{self, is, operand};
-use super::{Command, Cx, Group, category, command, flag, flags, spec};
+use super::{Command, Cx, Group, category, command, flag, flags, permission, spec, table};
 use crate::config::notify;
 use crate::store::entry::{Entry, ValueRef};
 use crate::store::types::list::{End, List};
@@ -56,7 +56,8 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: Args<'a>, stores: bool) -> Result<Self, CmdError> {
+    /// `reads_all`: whether keys may be read that only patterns name.
+    fn parse(args: Args<'a>, stores: bool, reads_all: bool) -> Result<Self, CmdError> {
         let mut options = Options {
             descending: false,
             alpha: false,
@@ -84,9 +85,20 @@ impl<'a> Options<'a> {
             } else if is(word, "by") {
                 let pattern = operand(&args, &mut at)?;
                 options.unsorted |= !pattern.contains(&b'*');
+                if pattern.contains(&b'*') && !reads_all {
+                    return Err(CmdError::new(
+                        "ERR BY option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
                 options.by = Some(Pattern::new(pattern));
             } else if is(word, "get") {
-                options.gets.push(Pattern::new(operand(&args, &mut at)?));
+                let pattern = operand(&args, &mut at)?;
+                if !reads_all {
+                    return Err(CmdError::new(
+                        "ERR GET option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
+                options.gets.push(Pattern::new(pattern));
             } else {
                 return Err(error::SYNTAX);
             }
@@ -265,7 +277,11 @@ const NOT_DOUBLES: CmdError = CmdError::new("ERR One or more scores can't be con
 
 /// SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC | DESC] [ALPHA] [STORE destination], SORT_RO
 fn sort(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let mut options = Options::parse(args, cx.command.name == "sort")?;
+    let reads_all = cx.client.is_free() || {
+        let row = table::by_number(table::number_of(cx.command));
+        permission::may_read_all(cx.state, &cx.client.user, row, args)
+    };
+    let mut options = Options::parse(args, cx.command.name == "sort", reads_all)?;
     let mut elements = Elements::default();
     let (script, mut ranged) = (cx.keys.is_script(), false);
     if let Some(entry) = cx.keys.read(&args[1]) {

@@ -173,9 +173,26 @@ pub const SORT: &[KeySpec] = &[
 pub const SORT_RO: &[KeySpec] = &[at(1, 0, 1, "RO ACCESS"), of_sort(Begin::SortPatterns, "RO ACCESS")];
 
 /// A name that belongs to a slot but is no key.
-pub const NOT_KEYS: &[KeySpec] = &[at(1, 0, 1, "NOT_KEY")];
+pub const NOT_KEYS: &[KeySpec] = &[at(1, 0, 1, NO_KEY)];
 /// Names that belong to slots but are no keys.
-pub const NOT_KEYS_ALL: &[KeySpec] = &[at(1, -1, 1, "NOT_KEY")];
+pub const NOT_KEYS_ALL: &[KeySpec] = &[at(1, -1, 1, NO_KEY)];
+
+/// The usage of a name that belongs to a slot but is no key.
+pub const NO_KEY: &str = "NOT_KEY";
+
+/// What a request does to the keys of one of its specifications, which for some depends on their other arguments.
+pub fn usage(spec: &KeySpec, command: &super::Command, args: Args) -> &'static str {
+    // Where options can stand at the earliest.
+    let first = if command.name == "set" { 3 } else { 2 };
+    let has = |word: &[u8]| (first..args.len()).any(|at| args[at].eq_ignore_ascii_case(word));
+    match command.name {
+        "set" if !has(b"get") && !has(b"ifeq") => "OW UPDATE",
+        "set" => "RW ACCESS UPDATE",
+        "bitfield" if !has(b"set") && !has(b"incrby") => "RO ACCESS",
+        "bitfield" => "RW ACCESS UPDATE",
+        _ => spec.usage,
+    }
+}
 
 impl KeySpec {
     /// Visits the index of each key among `args`; false if the arguments do not fit the specification.

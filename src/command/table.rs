@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 /// The families, each with its own rows.
 const FAMILIES: &[&[Command]] = &[
+    super::acl::COMMANDS,
     super::bitfield::COMMANDS,
     super::bitmap::COMMANDS,
     super::client_admin::COMMANDS,

@@ -142,7 +142,7 @@ fn read(path: &Path, text: &[u8]) -> Result<Config, Error> {
 }
 
 /// Puts a new text in the place of a file: written beside it, flushed, then renamed over it.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     // A link stays a link: what it points to is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
     // A file that is not there yet may come to hold passwords.

@@ -29,6 +29,8 @@ use tokio::time::Sleep;
 const SLICES: usize = 64;
 /// Bytes read from a client that waits before it is left to the kernel.
 const SET_ASIDE: usize = 1 << 20;
+/// Bytes of unread replies that a connection which has yet to log in may leave.
+const STRANGER_OUTPUT: usize = 1024;
 /// Own buffers above this size are given back once they are empty.
 const KEEP: usize = 16 * 1024;
 
@@ -396,6 +398,9 @@ impl Connection {
             return Ok(self.kill());
         }
         let flushed = self.flush()?;
+        if self.output.len() > STRANGER_OUTPUT && self.client.needs_login() {
+            return Ok(self.kill());
+        }
         if self.output.is_empty() {
             output.clear();
             output.proto = self.output.proto;

@@ -80,7 +80,7 @@ port cannot be reached from the internet.\r\n";
 
 fn admit_tcp(worker: &Rc<Worker>, protocol: Protocol, stream: TcpStream, peer: SocketAddr) {
     let state = &worker.state;
-    let guarded = state.config.flag(id::PROTECTED_MODE) && state.config.text(id::REQUIREPASS).is_empty();
+    let guarded = state.config.flag(id::PROTECTED_MODE) && state.acl.default_user().rules().no_password;
     if guarded && !peer.ip().to_canonical().is_loopback() {
         worker.stats().rejected_connections.add(1);
         let _ = stream.try_write(match protocol {
@@ -123,7 +123,7 @@ fn admit(
     worker.stats().connections.add(1);
     let shared = state.clients.add(addr, laddr, crate::state::unix_ms());
     shared.figures.fd.store(stream.fd().try_into().unwrap_or(0), Ordering::Relaxed);
-    let client = Client::new(Arc::clone(&shared), state.config.text(id::REQUIREPASS).is_empty());
+    let client = Client::new(Arc::clone(&shared), Arc::clone(state.acl.default_user()));
     tokio::task::spawn_local(Connection::new(Rc::clone(worker), stream, protocol, client).serve());
     Some(shared)
 }

@@ -63,7 +63,8 @@ impl Node {
             listeners.open(&config)?;
         }
         let addresses = listeners.addresses();
-        let state = Arc::new(State::new(config, workers, crate::command::table::len()));
+        let state = Arc::new(State::new(config, workers, crate::command::acl::catalogue()));
+        crate::command::acl::load_users(&state)?;
         reconfigure::follow(&state, &listeners);
         let spawn = |(index, sockets)| {
             let state = Arc::clone(&state);

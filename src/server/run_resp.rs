@@ -60,7 +60,7 @@ pub(super) fn run(site: &mut Site, parser: &mut RequestParser, bytes: &[u8]) -> 
     let (mut consumed, mut ahead) = (0, Ahead::default());
     while consumed < bytes.len() {
         let rest = &bytes[consumed..];
-        limits.authenticated = site.client.authenticated;
+        limits.authenticated = site.client.authenticated || !site.client.needs_login();
         match parser.parse(rest, &limits) {
             Ok(None) => break,
             Ok(Some(parsed)) => {

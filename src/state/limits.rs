@@ -127,7 +127,7 @@ mod tests {
         for (name, value) in directives {
             config.set(name, value).expect("a directive");
         }
-        State::new(config, 1, 0)
+        State::new(config, 1, Default::default())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Each part guards itself; nothing here knows sockets, a runtime or what commands mean.
 
 pub mod access;
+pub mod acl;
 pub mod clients;
 pub mod command_log;
 pub mod errors;
@@ -39,6 +40,8 @@ pub type Reconfigure = Box<dyn Fn(&Config, &Change) -> Result<(), (Id, String)> 
 pub struct State {
     /// The directives in force.
     pub config: Config,
+    /// Who may do what.
+    pub acl: acl::Acl,
     /// All entries, by partition.
     pub keyspace: keyspace::Keyspace,
     /// What eviction has its eye on.
@@ -97,10 +100,14 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a node that starts now, with so many workers and rows in its command table.
-    pub fn new(config: Config, workers: usize, commands: usize) -> State {
+    /// The state of a node that starts now, with so many workers and these commands.
+    pub fn new(config: Config, workers: usize, catalogue: acl::catalogue::Catalogue) -> State {
         let databases = config.size(id::DATABASES);
+        let commands = catalogue.len();
+        let acl = acl::Acl::new(catalogue, config.choice(id::ACL_PUBSUB_DEFAULT) == "allchannels");
+        acl.set_default_password(&config.text(id::REQUIREPASS));
         State {
+            acl,
             keyspace: keyspace::Keyspace::new(databases),
             eviction: evict::Eviction::default(),
             lazyfree: lazyfree::Lazyfree::default(),

@@ -132,6 +132,13 @@ impl PubSub {
         names.cloned().collect()
     }
 
+    /// Visits each channel, shard channel and pattern with those who listen to it.
+    pub fn each(&self, mut visit: impl FnMut(Kind, &[u8], &[Arc<ClientShared>])) {
+        self.channels.read().iter().for_each(|(name, clients)| visit(Kind::Channel, name, clients));
+        self.shards.read().iter().for_each(|(name, clients)| visit(Kind::Shard, name, clients));
+        self.patterns.read().iter().for_each(|(name, clients)| visit(Kind::Pattern, name, clients));
+    }
+
     /// How many listen to the channel or shard channel `name`.
     pub fn listeners(&self, kind: Kind, name: &[u8]) -> usize {
         let channels = if kind == Kind::Shard { self.shards.read() } else { self.channels.read() };

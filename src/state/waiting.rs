@@ -6,6 +6,7 @@
 //!
 //! Invariant: a waiter is answered exactly once, by whoever moves its state away from `Waiting` for good.
 
+use super::acl::User;
 use super::clients::ClientShared;
 use shoal_protocol::resp::{OwnedArgs, Proto};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ const DONE: u8 = 2;
 pub struct Waiter {
     /// The connection.
     pub client: Arc<ClientShared>,
+    /// Who it is.
+    pub user: Arc<User>,
     /// Its database.
     pub db: usize,
     /// Its protocol version.
@@ -35,14 +38,14 @@ pub struct Waiter {
 impl Waiter {
     /// A request that begins to wait.
     pub fn new(
-        client: Arc<ClientShared>,
+        (client, user): (Arc<ClientShared>, Arc<User>),
         db: usize,
         proto: Proto,
         row: usize,
         request: OwnedArgs,
         keys: Vec<Box<[u8]>>,
     ) -> Waiter {
-        Waiter { client, db, proto, row, request, keys, state: AtomicU8::new(WAITING) }
+        Waiter { client, user, db, proto, row, request, keys, state: AtomicU8::new(WAITING) }
     }
 
     /// Claims the waiter for an attempt to serve it; false if it waits no more or another is at it.

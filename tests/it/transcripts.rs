@@ -24,6 +24,7 @@ macro_rules! transcripts {
 }
 
 transcripts! {
+    acl
     bitmap
     blocking
     cluster
@@ -54,20 +55,7 @@ transcripts! {
 
 fn hold(name: &str) {
     let node = harness::node(&[]);
-    let mut transcript = read(name);
-    if transcript.is_memcached() {
-        return verdict(&transcript.run(&node, Level::Full));
-    }
-    let mut client = node.connect();
-    let mut served = |name: &str| {
-        let reply = client.call(&["COMMAND", "INFO", name]).expect("the node answers");
-        reply.items().iter().any(|row| !matches!(row, Value::NullArray | Value::NullBulk))
-    };
-    // Without it there are no empty servers to begin with.
-    if !served("flushall") {
-        return;
-    }
-    transcript.retain_served(&mut served);
+    let transcript = read(name);
     verdict(&transcript.run(&node, Level::Full));
 }
 

@@ -4,7 +4,7 @@ use super::item::expiry_ms;
 use super::{MEMCACHED_VERSION, say};
 use crate::command::call::Site;
 use crate::command::connection;
-use crate::config::{Caller, id};
+use crate::config::Caller;
 use crate::state::State;
 use crate::state::memcache::{Count, flush};
 use shoal_protocol::memcache::{Fault, Request, Verb, write};
@@ -29,14 +29,14 @@ pub(super) fn authenticate(site: &mut Site, request: &Request) {
 
 /// Whether clients must say who they are.
 pub(super) fn wants_password(state: &State) -> bool {
-    !state.config.text(id::REQUIREPASS).is_empty()
+    !state.acl.default_user().is_open()
 }
 
 /// Lets a client in if it knows the password of that user; returns whether it does.
 pub(super) fn log_in(site: &mut Site, user: &[u8], password: &[u8]) -> bool {
     let counts = &site.stats.memcache;
     counts.add(Count::AuthCmds);
-    let known = connection::authenticate(site.state, site.client, user, password).is_ok();
+    let known = connection::authenticate(site.state, site.client, b"set", user, password).is_ok();
     if !known {
         counts.add(Count::AuthErrors);
     }

@@ -133,22 +133,6 @@ impl Transcript {
         self.memcached
     }
 
-    /// Leaves out sections that call a command, or `command|subcommand`, that `served` says no to.
-    pub fn retain_served(&mut self, served: &mut dyn FnMut(&str) -> bool) {
-        const CONTAINERS: &[&str] =
-            &["client", "config", "command", "object", "pubsub", "script", "debug", "memory"];
-        let mut known = |step: &Step| {
-            let Action::Call(args) = &step.action else { return true };
-            let word = |at: usize| args.get(at).map(|w| String::from_utf8_lossy(w).to_lowercase());
-            let Some(name) = word(0).filter(|name| name != "nosuch") else { return true };
-            match word(1).filter(|sub| CONTAINERS.contains(&name.as_str()) && sub != "nosuch") {
-                Some(sub) => served(&format!("{name}|{sub}")),
-                None => served(&name),
-            }
-        };
-        self.sections.retain(|section| section.steps.iter().all(&mut known));
-    }
-
     /// Holds every conversation with `server`, and returns what went wrong, one entry per step.
     pub fn run(&self, server: &Server, level: Level) -> Vec<String> {
         let versions: &[u8] = if self.memcached { &[0] } else { &[2, 3] };
