@@ -39,11 +39,7 @@ pub const COMMANDS: &[Command] = &[command("acl", -2, Group::Server, container)
         ),
         sub("acl|deluser", -3, ADMIN, deluser)
             .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
-            .doc(
-                "6.0.0",
-                "username [username ...]",
-                "Deletes ACL users, and terminates their connections.",
-            ),
+            .doc("6.0.0", "username [username ...]", "Deletes ACL users, and terminates their connections."),
         sub("acl|dryrun", -4, ADMIN, dryrun).doc(
             "7.0.0",
             "username command [arg [arg ...]]",
@@ -60,11 +56,7 @@ pub const COMMANDS: &[Command] = &[command("acl", -2, Group::Server, container)
             "",
             "Returns helpful text about the different subcommands.",
         ),
-        sub("acl|list", 2, ADMIN, list).doc(
-            "6.0.0",
-            "",
-            "Dumps the effective rules in ACL file format.",
-        ),
+        sub("acl|list", 2, ADMIN, list).doc("6.0.0", "", "Dumps the effective rules in ACL file format."),
         sub("acl|load", 2, ADMIN, load)
             .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
             .doc("6.0.0", "", "Reloads the rules from the configured ACL file."),
@@ -107,7 +99,8 @@ pub fn load_users(state: &State) -> Result<(), Error> {
     let lines = state.config.users();
     if let Some(path) = acl_file::path(&state.config) {
         if !lines.is_empty() {
-            let text = "'user' lines and an 'aclfile' cannot stand together: which of them holds would be a guess";
+            let text =
+                "'user' lines and an 'aclfile' cannot stand together: which of them holds would be a guess";
             return Err(Error::Conflict(text.to_string()));
         }
         let text = acl_file::read(&state.config).map_err(|source| Error::Read { path, source })?;
@@ -479,7 +472,8 @@ fn parse_file(state: &State, text: &[u8]) -> Result<BTreeMap<Box<[u8]>, Rules>, 
     if errors.is_empty() {
         return Ok(users);
     }
-    errors.push_str("WARNING: ACL errors detected, no change to the previously active ACL rules was performed");
+    errors
+        .push_str("WARNING: ACL errors detected, no change to the previously active ACL rules was performed");
     Err(errors)
 }
 

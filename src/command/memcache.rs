@@ -12,6 +12,7 @@ mod binary;
 mod dump;
 mod item;
 mod meta;
+mod permission;
 mod stats;
 
 use super::call::{self, Flow, Site};
@@ -49,8 +50,19 @@ pub fn call(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow
     if site.out.len() >= FULL {
         return Flow::Full;
     }
-    if site.client.needs_login() {
-        admin::authenticate(site, request);
+    if !site.client.is_free() {
+        if site.client.needs_login() {
+            admin::authenticate(site, request);
+            return Flow::Next;
+        }
+        if !permission::admits(site, request) {
+            site.out.raw(Fault::Forbidden.line());
+            return Flow::Next;
+        }
+    }
+    // What a script is at must not be seen half done.
+    if site.state.scripts.is_busy() && !matches!(request, Request::Ignored | Request::Quit) {
+        site.out.raw(Fault::Busy.line());
         return Flow::Next;
     }
     if site.state.pause.begun() && is_held(site, || writes(request)) {

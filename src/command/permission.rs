@@ -68,7 +68,8 @@ pub fn admit_scripted(state: &State, client: &Client, row: &Row, args: Args) -> 
     if client.is_free() {
         return Ok(());
     }
-    let text = |denied| format!("ERR ACL failure in script: {}", message(&client.user, row, args, denied, false));
+    let text =
+        |denied| format!("ERR ACL failure in script: {}", message(&client.user, row, args, denied, false));
     allow(state, client, "lua", row, args).map_err(text)
 }
 
@@ -123,13 +124,7 @@ fn context(client: &Client) -> &'static str {
 }
 
 /// Whether the connection's user may run a request; what is refused is noted.
-fn allow(
-    state: &State,
-    client: &Client,
-    context: &'static str,
-    row: &Row,
-    args: Args,
-) -> Result<(), Denied> {
+fn allow(state: &State, client: &Client, context: &'static str, row: &Row, args: Args) -> Result<(), Denied> {
     let checked = check(state, &client.user, row, args);
     if let Err(denied) = checked {
         let (reason, object) = match denied {

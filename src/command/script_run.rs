@@ -12,6 +12,7 @@ use crate::config::id;
 use crate::script::shebang::ScriptFlags;
 use crate::script::{Host, Style, Verdict, Vm};
 use crate::state::State;
+use crate::state::partition::slot;
 use crate::state::scripts::{Running, Slow};
 use crate::text::number::parse_i64;
 use shoal_protocol::resp::{Args, Output, OwnedArgs, Proto};
@@ -49,6 +50,9 @@ pub fn split<'a>(args: Args<'a>, not_a_number: &CmdError) -> Result<(Args<'a>, A
 pub fn run(cx: &mut Cx, script: &Script, request: Args, keys: Args, args: Args) -> Result<(), CmdError> {
     let flags = script.flags;
     if !flags.compatible {
+        if flags.no_cluster && cx.state.config.flag(id::CLUSTER_ENABLED) {
+            return Err(CmdError::new("ERR Can not run script on cluster, 'no-cluster' flag is set."));
+        }
         if !flags.allow_oom && !flags.no_writes && !script.read_only && cx.client.script_oom {
             return Err(CmdError::new(
                 "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
@@ -59,7 +63,8 @@ pub fn run(cx: &mut Cx, script: &Script, request: Args, keys: Args, args: Args) 
         }
     }
     cx.keys.grow_as_needed();
-    let running = cx.state.scripts.begin();
+    let state = cx.state;
+    let running = state.scripts.begin();
     let (db, waiting, began_ms) = (cx.client.db, cx.client.waiting, cx.clock.unix_ms);
     cx.client.waiting = Waiting::Denied;
     cx.client.in_script = true;
@@ -70,6 +75,8 @@ pub fn run(cx: &mut Cx, script: &Script, request: Args, keys: Args, args: Args) 
         proto: Proto::Resp2,
         read_only: script.read_only || flags.no_writes,
         allow_oom: !flags.compatible && flags.allow_oom,
+        one_slot: !flags.compatible && !flags.allow_cross_slot && state.config.flag(id::CLUSTER_ENABLED),
+        slot: keys.get(0).map(slot),
         began_ms,
         script,
         request,
@@ -92,6 +99,10 @@ struct Run<'x, 's, 'c> {
     proto: Proto,
     read_only: bool,
     allow_oom: bool,
+    /// Whether all its keys must be of one slot.
+    one_slot: bool,
+    /// The slot of its first key.
+    slot: Option<u16>,
     began_ms: i64,
     script: &'x Script<'x>,
     request: Args<'x>,
@@ -100,7 +111,7 @@ struct Run<'x, 's, 'c> {
 
 impl Run<'_, '_, '_> {
     /// The row of a command the script may run now.
-    fn admit(&self, args: Args) -> Result<&'static table::Row, Cow<'static, str>> {
+    fn admit(&mut self, args: Args) -> Result<&'static table::Row, Cow<'static, str>> {
         let Some(row) = table::find_any_count(args) else {
             return Err("ERR Unknown Redis command called from script".into());
         };
@@ -125,7 +136,26 @@ impl Run<'_, '_, '_> {
             }
             self.cx.state.scripts.note_write();
         }
+        if self.one_slot {
+            self.stay_in_slot(row, args)?;
+        }
         Ok(row)
+    }
+
+    /// Refuses keys of a second slot.
+    fn stay_in_slot(&mut self, row: &table::Row, args: Args) -> Result<(), &'static str> {
+        let mut stays = true;
+        for spec in row.command.keys {
+            spec.visit(args, &mut |at| {
+                let own = slot(&args[at]);
+                stays &= *self.slot.get_or_insert(own) == own;
+            });
+        }
+        if stays {
+            Ok(())
+        } else {
+            Err("ERR Script attempted to access keys that do not hash to the same slot")
+        }
     }
 }
 

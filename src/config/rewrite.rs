@@ -69,7 +69,8 @@ impl Config {
         let rest: Vec<_> = rest.chain(new_users.into_iter().flatten().map(|user| user_line(user))).collect();
         add(&mut lines, rest);
 
-        let overridden = self.differing(&read(path, &lines.join(&b'\n'))?);
+        let mut overridden = self.differing(&read(path, &lines.join(&b'\n'))?);
+        overridden.remove(&id::DIR);
         let again = overridden.into_iter().flat_map(|id| {
             // Save points add up over files, so those of an included file are dropped first.
             let reset = (id == id::SAVE).then(|| b"save \"\"".to_vec());
@@ -135,9 +136,12 @@ fn add(lines: &mut Vec<Vec<u8>>, more: Vec<Vec<u8>>) {
     lines.extend(more);
 }
 
+/// What a file says, but for `dir`: a path that began elsewhere when the node started cannot be understood any more.
 fn read(path: &Path, text: &[u8]) -> Result<Config, Error> {
     let mut config = Config::default();
-    load_text(&mut config, path, text, 0)?;
+    let is_dir = |line: &&[u8]| matches!(subject(line), Subject::Directive(id::DIR));
+    let lines = text.split(|&b| b == b'\n').map(|line| if is_dir(&line) { b"" } else { line });
+    load_text(&mut config, path, &lines.collect::<Vec<_>>().join(&b'\n'), 0)?;
     Ok(config)
 }
 

@@ -1,11 +1,11 @@
 //! `redis.*`, also known as `server.*`: what scripts may ask for.
 
-use super::convert::{error_table, reply_to_lua};
+use super::convert::error_table;
 use super::host;
 use super::shim::{Raise, define};
 use mlua::{Lua, MultiValue, Result, Table, Value};
 use sha1::{Digest, Sha1};
-use shoal_protocol::resp::{Output, OwnedArgs, Proto};
+use shoal_protocol::resp::{OwnedArgs, Proto};
 
 /// The version scripts are told, as text and as the number of its parts.
 const VERSION: (&str, i64) = ("7.2.4", 0x0007_0204);
@@ -18,11 +18,7 @@ pub fn sha1_hex(bytes: &[u8]) -> String {
 /// The table with all functions.
 pub fn table(lua: &Lua) -> Result<Table> {
     let api = lua.create_table()?;
-    define(lua, &api, "call", |lua, args| match call(lua, &args)? {
-        Value::Table(reply) if is_error(&reply) => Err(Raise::Value(Value::Table(reply))),
-        reply => Ok(reply),
-    })?;
-    define(lua, &api, "pcall", |lua, args| call(lua, &args))?;
+    super::stack::define_calls(lua, &api)?;
     define(lua, &api, "error_reply", |lua, args| match single_string(&args) {
         Some(text) => Ok(error_table(lua, &text.as_bytes())?),
         None => Ok(error_table(lua, WRONG_ARGUMENTS)?),
@@ -84,10 +80,6 @@ fn refusal(lua: &Lua, text: &str) -> Result<Table> {
     error_table(lua, format!("ERR {text}").as_bytes())
 }
 
-fn is_error(reply: &Table) -> bool {
-    reply.raw_get::<Value>("err").is_ok_and(|err| !err.is_nil())
-}
-
 fn single_string(args: &MultiValue) -> Option<mlua::LuaString> {
     match (args.len(), args.front()) {
         (1, Some(Value::String(text))) => Some(text.clone()),
@@ -111,36 +103,6 @@ fn command_args(args: &MultiValue) -> Option<OwnedArgs> {
         }
     }
     Some(owned)
-}
-
-/// The reply to a command; a refusal to run it is an error table as well.
-fn call(lua: &Lua, args: &MultiValue) -> std::result::Result<Value, Raise> {
-    let refused = |text: &str| Ok(Value::Table(refusal(lua, text)?));
-    if args.is_empty() {
-        return refused("Please specify at least one argument for this redis lib call");
-    }
-    let Some(args) = command_args(args) else {
-        return refused("Lua redis lib command arguments must be strings or integers");
-    };
-    let answered = host::with_script(|host| {
-        let mut out = Output::new(host.proto());
-        host.call(args.as_args(), &mut out).map(|()| out)
-    });
-    match answered {
-        None => Err(raise(lua, "redis.call/pcall can only be called inside a script invocation")),
-        Some(Ok(mut out)) => {
-            let owned;
-            let mut bytes = match out.contiguous() {
-                Some(bytes) => bytes,
-                None => {
-                    owned = out.take_bytes();
-                    &owned[..]
-                }
-            };
-            Ok(reply_to_lua(lua, &mut bytes)?)
-        }
-        Some(Err(text)) => Ok(Value::Table(error_table(lua, text.as_bytes())?)),
-    }
 }
 
 fn log(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {

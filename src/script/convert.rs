@@ -1,7 +1,7 @@
-//! Replies to Lua values, and Lua values to replies.
+//! Lua values to replies.
 //!
-//! A status or an error becomes a table with the field `ok` or `err`, and what only RESP3 knows a table named for its kind; the
-//! other way round the same tables make such replies. Nothing is false in RESP2 and nil in RESP3.
+//! A status or an error is a table with the field `ok` or `err`, and what only RESP3 knows a table named for its kind, as
+//! [`stack`](super::stack) makes them of replies. Nothing is false in RESP2 and nil in RESP3.
 
 use super::host;
 use mlua::{Lua, Result, Table, Value};
@@ -9,96 +9,6 @@ use shoal_protocol::resp::{Output, Proto};
 
 /// Nesting of a table beyond which it is not made a reply.
 const MAX_DEPTH: usize = 1990;
-
-/// Reads the reply at the head of `bytes`, which the node itself has written, and cuts it off.
-pub fn reply_to_lua(lua: &Lua, bytes: &mut &[u8]) -> Result<Value> {
-    let (kind, line) = take_line(bytes);
-    let number = || crate::text::number::parse_i64(line).unwrap_or(0);
-    let value = match kind {
-        b':' => Value::Number(number() as f64),
-        b'$' if number() < 0 => Value::Boolean(false),
-        b'$' => Value::String(lua.create_string(take_bytes(bytes, number() as usize))?),
-        b'+' => {
-            let table = lua.create_table_with_capacity(0, 1)?;
-            table.raw_set("ok", lua.create_string(line)?)?;
-            Value::Table(table)
-        }
-        b'-' => {
-            let table = error_table(lua, line)?;
-            table.raw_set("ignore_error_stats_update", true)?;
-            Value::Table(table)
-        }
-        b'*' if number() < 0 => Value::Boolean(false),
-        b'*' | b'>' => {
-            let len = number() as usize;
-            let table = lua.create_table_with_capacity(len, 0)?;
-            for at in 1..=len {
-                table.raw_set(at, reply_to_lua(lua, bytes)?)?;
-            }
-            Value::Table(table)
-        }
-        b'_' => Value::Nil,
-        b'#' => Value::Boolean(line == b"t"),
-        b',' => {
-            named(lua, "double", Value::Number(crate::text::number::parse_f64(line).unwrap_or(f64::NAN)))?
-        }
-        b'(' => named(lua, "big_number", Value::String(lua.create_string(line)?))?,
-        b'=' => {
-            let text = take_bytes(bytes, number() as usize);
-            let (format, text) = text.split_at(text.len().min(4));
-            let table = lua.create_table_with_capacity(0, 2)?;
-            table.raw_set("format", lua.create_string(&format[..format.len().min(3)])?)?;
-            table.raw_set("string", lua.create_string(text)?)?;
-            named(lua, "verbatim_string", Value::Table(table))?
-        }
-        b'%' => {
-            let table = lua.create_table()?;
-            for _ in 0..number() {
-                let key = reply_to_lua(lua, bytes)?;
-                let value = reply_to_lua(lua, bytes)?;
-                table.raw_set(key, value)?;
-            }
-            named(lua, "map", Value::Table(table))?
-        }
-        b'~' => {
-            let table = lua.create_table()?;
-            for _ in 0..number() {
-                table.raw_set(reply_to_lua(lua, bytes)?, true)?;
-            }
-            named(lua, "set", Value::Table(table))?
-        }
-        b'|' => {
-            for _ in 0..number() * 2 {
-                reply_to_lua(lua, bytes)?;
-            }
-            reply_to_lua(lua, bytes)?
-        }
-        _ => Value::Nil,
-    };
-    Ok(value)
-}
-
-fn named(lua: &Lua, name: &str, value: Value) -> Result<Value> {
-    let table = lua.create_table_with_capacity(0, 1)?;
-    table.raw_set(name, value)?;
-    Ok(Value::Table(table))
-}
-
-fn take_line<'a>(bytes: &mut &'a [u8]) -> (u8, &'a [u8]) {
-    let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
-    let (line, rest) = bytes.split_at(end);
-    *bytes = rest;
-    match line {
-        [kind, line @ .., b'\r', b'\n'] => (*kind, line),
-        _ => (0, &[]),
-    }
-}
-
-fn take_bytes<'a>(bytes: &mut &'a [u8], len: usize) -> &'a [u8] {
-    let (text, rest) = bytes.split_at(len.min(bytes.len()));
-    *bytes = rest.get(2..).unwrap_or(&[]);
-    text
-}
 
 /// An error as scripts see it: its text, the code in front, in the field `err`.
 pub fn error_table(lua: &Lua, text: &[u8]) -> Result<Table> {

@@ -32,11 +32,11 @@ impl Function {
 pub struct Library {
     /// Its text.
     pub code: Box<[u8]>,
-    /// Its functions by name.
+    /// Its functions by their names in lower case: case makes no difference to who calls one.
     pub functions: BTreeMap<String, Function>,
 }
 
-/// The functions a library being loaded has registered.
+/// The functions a library being loaded has registered, by their names in lower case.
 #[derive(Default)]
 struct Loading(BTreeMap<String, Function>);
 
@@ -92,20 +92,21 @@ impl Libraries {
         if functions.is_empty() {
             return Err("ERR No functions registered".to_string());
         }
-        let mut others = self.all.iter().filter(|(other, _)| **other != name);
-        if let Some(taken) = functions
-            .keys()
-            .find(|function| others.any(|(_, library)| library.functions.contains_key(*function)))
-        {
-            return Err(format!("ERR Function {taken} already exists"));
+        let is_taken = |function: &str| {
+            let mut others = self.all.iter().filter(|(other, _)| **other != name);
+            others.any(|(_, library)| library.functions.contains_key(function))
+        };
+        if let Some((_, taken)) = functions.iter().find(|(function, _)| is_taken(function)) {
+            return Err(format!("ERR Function {} already exists", taken.name));
         }
         self.all.insert(name.clone(), Library { code: source.into(), functions });
         Ok(name)
     }
 
-    /// The function called `name`, in any library.
+    /// The function called `name` in any case, in any library.
     pub fn find(&self, name: &str) -> Option<&Function> {
-        self.all.values().find_map(|library| library.functions.get(name))
+        let name = name.to_ascii_lowercase();
+        self.all.values().find_map(|library| library.functions.get(&name))
     }
 
     /// The machine.
@@ -153,10 +154,11 @@ fn register(lua: &Lua, args: MultiValue) -> Result<(), Raise> {
         return Err(refused(BAD_NAME));
     }
     let Some(mut loading) = lua.app_data_mut::<Loading>() else { return Ok(()) };
-    if loading.0.contains_key(&function.name) {
+    let key = function.name.to_ascii_lowercase();
+    if loading.0.contains_key(&key) {
         return Err(refused("Function already exists in the library"));
     }
-    loading.0.insert(function.name.clone(), function);
+    loading.0.insert(key, function);
     Ok(())
 }
 

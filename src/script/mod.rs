@@ -16,13 +16,16 @@ pub mod library;
 mod number;
 pub mod shebang;
 mod shim;
+mod stack;
 mod structs;
 
 pub use api::sha1_hex;
 pub use host::{Host, Verdict};
+pub use stack::Style;
 
 use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, Result, StdLib, Table, Value, VmState};
 use shoal_protocol::resp::{Args, Output};
+use stack::{Ended, Frame};
 
 /// Instructions between two looks at the time.
 const INTERVAL: u32 = 100_000;
@@ -44,6 +47,8 @@ pub struct Vm {
     lua: Lua,
     /// The globals behind what scripts see.
     globals: Table,
+    /// Makes a table of what is raised.
+    handler: Function,
     /// Runs a function so that what it raises is returned as a table.
     run: Function,
     /// Shows scripts only what a library may use while it is loaded, or everything again.
@@ -69,12 +74,13 @@ impl Vm {
         globals.raw_set("struct", structs::table(&lua)?)?;
         let math: Table = globals.raw_get("math")?;
         number::define_random(&lua, &math)?;
+        stack::define_unpack(&lua, &globals)?;
         let handler = lua.create_function(handle_error)?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name(PRELUDE);
-        let (front, globals, run, load_only): (Table, Table, Function, Function) = prelude.call(handler)?;
+        let (front, globals, run, load_only): (Table, Table, Function, Function) = prelude.call(&handler)?;
         lua.set_globals(front)?;
         watch(&lua, HookTriggers::new().every_nth_instruction(INTERVAL))?;
-        Ok(Vm { lua, globals, run, load_only })
+        Ok(Vm { lua, globals, handler, run, load_only })
     }
 
     /// Compiles `source`; an error is what the compiler says.
@@ -102,38 +108,22 @@ impl Vm {
         out: &mut Output,
     ) -> std::result::Result<(), Failure> {
         host::enter(host, || {
-            let (keys, args) = (self.strings(keys)?, self.strings(args)?);
-            let ended: (bool, Value) = match style {
-                Style::Script => {
-                    self.globals.raw_set("KEYS", keys)?;
-                    self.globals.raw_set("ARGV", args)?;
-                    self.run.call(function)?
-                }
-                Style::Function => self.run.call((function, keys, args))?,
-            };
-            match ended {
-                (true, value) => {
-                    let proto = host::with(|host| host.proto()).unwrap_or_default();
-                    match reply_error(&value)? {
-                        Some(failure) => return Ok(Err(failure)),
-                        None => convert::lua_to_reply(&value, proto, out)?,
+            let frame = Frame { handler: &self.handler, globals: &self.globals, style };
+            match stack::call(&self.lua, &frame, function, (keys, args), out)? {
+                Ended::Written => Ok(Ok(())),
+                Ended::Returned(value) => match reply_error(&value)? {
+                    Some(failure) => Ok(Err(failure)),
+                    None => {
+                        let proto = host::with(|host| host.proto()).unwrap_or_default();
+                        convert::lua_to_reply(&value, proto, out).map(Ok)
                     }
-                    Ok(Ok(()))
-                }
-                (false, error) => Ok(Err(self.failure(name, error)?)),
+                },
+                Ended::Raised(error) => Ok(Err(self.failure(name, error)?)),
             }
         })
         .unwrap_or_else(|error: mlua::Error| {
             Err(Failure { text: format!("ERR {}", message(&error)), counted: false })
         })
-    }
-
-    fn strings(&self, args: Args<'_>) -> Result<Table> {
-        let table = self.lua.create_table_with_capacity(args.len(), 0)?;
-        for (at, arg) in args.iter().enumerate() {
-            table.raw_set(at + 1, self.lua.create_string(arg)?)?;
-        }
-        Ok(table)
     }
 
     /// What an error of the script `name` is to the client.
@@ -169,15 +159,6 @@ impl Vm {
     fn lua(&self) -> &Lua {
         &self.lua
     }
-}
-
-/// How a function gets its keys and arguments.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Style {
-    /// In the globals KEYS and ARGV.
-    Script,
-    /// As arguments.
-    Function,
 }
 
 /// The failure a returned table stands for.

@@ -128,8 +128,7 @@ local function load_only(on)
 end
 
 local xpcall = xpcall
-local function run(f, keys, args)
-  if keys == nil then return xpcall(f, handler) end
-  return xpcall(function() return f(keys, args) end, handler)
+local function run(f)
+  return xpcall(f, handler)
 end
 return front, real, run, load_only

@@ -40,6 +40,10 @@ pub enum Fault {
     DumpRefused,
     /// A command before the client has said who it is.
     Unauthenticated,
+    /// A command that the client's user may not run, or not with this key.
+    Forbidden,
+    /// A script runs, and no command until it ends.
+    Busy,
     /// A name and password nobody has.
     AuthenticationFailure,
     /// What was sent as name and password is not two words.
@@ -118,6 +122,8 @@ impl Fault {
             Fault::ShutdownRefused => b"ERROR: shutdown not enabled\r\n",
             Fault::WatchRefused => b"CLIENT_ERROR watch commands not allowed\r\n",
             Fault::DumpRefused => b"ERROR metadump not allowed\r\n",
+            Fault::Forbidden => b"CLIENT_ERROR permission denied\r\n",
+            Fault::Busy => b"SERVER_ERROR busy running a script\r\n",
             Fault::Unauthenticated => b"CLIENT_ERROR unauthenticated\r\n",
             Fault::AuthenticationFailure => b"CLIENT_ERROR authentication failure\r\n",
             Fault::BadCredentials => b"CLIENT_ERROR bad authentication token format\r\n",

@@ -73,8 +73,7 @@ impl Log {
     pub fn add(&self, refusal: Refusal, client: String, now_ms: i64, most: usize) {
         self.counts[refusal.reason as usize].fetch_add(1, Ordering::Relaxed);
         let (next_id, entries) = &mut *self.entries.lock();
-        let belongs =
-            |entry: &Entry| entry.refusal == refusal && now_ms - entry.updated_ms <= TOGETHER_MS;
+        let belongs = |entry: &Entry| entry.refusal == refusal && now_ms - entry.updated_ms <= TOGETHER_MS;
         match entries.iter().take(LOOKED_AT).position(belongs) {
             Some(at) => {
                 if let Some(mut entry) = entries.remove(at) {
@@ -87,7 +86,14 @@ impl Log {
             None => {
                 let (id, count) = (*next_id, 1);
                 *next_id += 1;
-                entries.push_front(Entry { refusal, count, id, created_ms: now_ms, updated_ms: now_ms, client });
+                entries.push_front(Entry {
+                    refusal,
+                    count,
+                    id,
+                    created_ms: now_ms,
+                    updated_ms: now_ms,
+                    client,
+                });
                 entries.truncate(most);
             }
         }

@@ -54,9 +54,7 @@ impl RuleError {
                 "Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any effect. Try \
                  'resetchannels' to start with an empty list of channels"
             }
-            RuleError::NoSuchPassword => {
-                "The password you are trying to remove from the user does not exist"
-            }
+            RuleError::NoSuchPassword => "The password you are trying to remove from the user does not exist",
             RuleError::BadDigest => {
                 "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
             }
@@ -220,7 +218,8 @@ pub fn merge_selectors<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Result<
 }
 
 fn digest(password: &[u8]) -> Box<str> {
-    let digits = |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+    let digits =
+        |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
     Sha256::digest(password).iter().flat_map(|byte| digits(*byte)).collect::<String>().into()
 }
 

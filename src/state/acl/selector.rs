@@ -277,7 +277,8 @@ impl Selector {
     }
 
     fn may_touch(&self, key: &[u8], access: Access) -> bool {
-        let allows = |known: &KeyPattern| known.access.covers(access) && glob_match(&known.pattern, key, false);
+        let allows =
+            |known: &KeyPattern| known.access.covers(access) && glob_match(&known.pattern, key, false);
         self.keys.iter().any(allows)
     }
 

@@ -4,7 +4,8 @@ use super::super::selector::Access;
 use super::*;
 
 fn catalogue() -> Catalogue {
-    let named = |name, categories, subcommands| Named { name, categories, for_all: name == "auth", subcommands };
+    let named =
+        |name, categories, subcommands| Named { name, categories, for_all: name == "auth", subcommands };
     Catalogue::new(
         vec![
             named("auth", 4, 0),
@@ -50,7 +51,10 @@ fn rules_are_described_as_they_were_given_without_what_became_void() {
         ("+GET +Select|0 +select|1", "off sanitize-payload resetchannels -@all +get +select|0 +select|1"),
         ("~a %R~b %w~b %W~c &x &x", "off sanitize-payload ~a ~b %W~c resetchannels &x -@all"),
         ("~a allkeys &a allchannels", "off sanitize-payload ~* &* -@all"),
-        ("(~a +get) ( %R~b +@write )", "off sanitize-payload resetchannels -@all (~a resetchannels -@all +get) (%R~b resetchannels -@all +@write)"),
+        (
+            "(~a +get) ( %R~b +@write )",
+            "off sanitize-payload resetchannels -@all (~a resetchannels -@all +get) (%R~b resetchannels -@all +@write)",
+        ),
         ("(~a) clearselectors skip-sanitize-payload", "off skip-sanitize-payload resetchannels -@all"),
         ("on +get ~a reset", "off sanitize-payload resetchannels -@all"),
     ] {
@@ -106,13 +110,19 @@ const READ: Access = Access { read: true, write: false };
 const WRITE: Access = Access { read: false, write: true };
 
 /// Whether `rules` allow `command` on a key and a channel, if any.
-fn check(rules: &str, command: &str, key: Option<(&str, Access)>, channel: Option<(&str, bool)>) -> Result<(), Denied> {
+fn check(
+    rules: &str,
+    command: &str,
+    key: Option<(&str, Access)>,
+    channel: Option<(&str, bool)>,
+) -> Result<(), Denied> {
     let catalogue = catalogue();
     let rules = made(&catalogue, rules).expect("rules");
     let mut words = command.split(' ');
     let number = words.next().and_then(|name| catalogue.find(name)).expect("a command");
     let keys: Vec<_> = key.iter().map(|(key, access)| (1, key.as_bytes(), *access)).collect();
-    let channels: Vec<_> = channel.iter().map(|(name, is_pattern)| (2, name.as_bytes(), *is_pattern)).collect();
+    let channels: Vec<_> =
+        channel.iter().map(|(name, is_pattern)| (2, name.as_bytes(), *is_pattern)).collect();
     let first_arg = words.next().map(str::as_bytes);
     let request = Request { command: number, first_arg, keys: &keys, channels: &channels };
     rules.check(Terms { catalogue: &catalogue, all_channels: false }, &request)
@@ -128,7 +138,10 @@ fn commands_are_allowed_one_by_one_by_category_and_by_first_argument() {
     assert!(may("+config|get", "config|get") && !may("+config|get", "config|set"));
     assert!(may("+@all -@admin +config|get", "config|get"));
     assert!(may("+select|0", "select 0") && !may("+select|0", "select 1") && !may("+select|0", "select"));
-    assert!(may("+select|0 +@connection", "select 1"), "a rule for the whole command takes the place of arguments");
+    assert!(
+        may("+select|0 +@connection", "select 1"),
+        "a rule for the whole command takes the place of arguments"
+    );
     assert!(!may("+select|0 -select", "select 0"));
 }
 
@@ -138,7 +151,10 @@ fn keys_are_allowed_by_pattern_and_by_what_is_done_to_them() {
     assert!(may("+get ~a*", "ab", Access::ALL) && !may("+get ~a*", "b", Access::default()));
     assert!(may("+get %R~a*", "ab", READ) && !may("+get %R~a*", "ab", WRITE));
     assert!(may("+get %W~a*", "ab", WRITE) && !may("+get %W~a*", "ab", READ));
-    assert!(may("+get %W~a*", "ab", Access::default()), "any permission is enough to ask whether it is there");
+    assert!(
+        may("+get %W~a*", "ab", Access::default()),
+        "any permission is enough to ask whether it is there"
+    );
     assert!(!may("+get %R~a* %W~*b", "ab", Access::ALL), "rights of two patterns do not add up");
     assert!(may("+get %R~a* %W~a*", "ab", Access::ALL));
 }
