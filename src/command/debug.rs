@@ -59,9 +59,10 @@ fn debug(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         ("set-active-expire", 3) => {
             cx.state.active_expire.store(number(&args[2]) != 0, Ordering::Relaxed);
         }
+        ("set-disable-deny-scripts", 3) => cx.state.scripts.allow_all(number(&args[2]) != 0),
         ("sleep", 3) => sleep(&args[2]),
         ("change-repl-id" | "loadaof", 2)
-        | ("aof-flush-sleep" | "dict-resizing" | "set-disable-deny-scripts", 3)
+        | ("aof-flush-sleep" | "dict-resizing", 3)
         | ("drop-cluster-packet-filter" | "set-skip-checksum-validation" | "stringmatch-test", 3) => {}
         _ => return Err(error::bad_subcommand("DEBUG", &args[1])),
     }

@@ -204,7 +204,10 @@ fn function_delete(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// FUNCTION FLUSH [ASYNC|SYNC]
 fn function_flush(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let known = |word: &[u8]| word.eq_ignore_ascii_case(b"sync") || word.eq_ignore_ascii_case(b"async");
-    if args.len() > 3 || args.get(2).is_some_and(|word| !known(word)) {
+    if args.len() > 3 {
+        return Err(super::error::bad_subcommand("FUNCTION", &args[1]));
+    }
+    if args.get(2).is_some_and(|word| !known(word)) {
         return Err(CmdError::new("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
     *cx.state.scripts.functions() = None;

@@ -121,6 +121,8 @@ unsafe fn answer(state: *mut ffi::lua_State) -> Answer {
                 push_error(state, text, false);
                 return Answer::Error;
             }
+            // Arguments can fill all the room there is.
+            ffi::lua_settop(state, 0);
             out.clear();
             let run = AssertUnwindSafe(|| {
                 host::with_script(|host| {
@@ -249,9 +251,9 @@ unsafe fn push_reply(state: *mut ffi::lua_State, bytes: &mut &[u8]) {
     // SAFETY: as the caller promises, and there is room for what is pushed here. `named` leaves the outer table below.
     unsafe {
         if ffi::lua_checkstack(state, ROOM) == 0 {
-            // Only a reply nested beyond all measure gets here.
+            // Only a reply nested beyond all measure gets here. There is always room for a value or two.
             *bytes = &[];
-            return;
+            return ffi::lua_pushnil(state);
         }
         let (kind, line) = take_line(bytes);
         let number = || crate::text::number::parse_i64(line).unwrap_or(0);
