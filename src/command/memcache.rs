@@ -77,8 +77,13 @@ pub fn call_binary(site: &mut Site, frame: &Frame, progress: &mut Progress) -> F
     if site.out.len() >= FULL {
         return Flow::Full;
     }
-    if !site.client.authenticated && !binary::is_free(&frame.request) {
+    // Users with limited rights have the text protocol: here all or nothing is allowed.
+    if !site.client.is_free() && !binary::is_free(&frame.request) && !permission::is_unlimited(site) {
         binary::refuse(site, frame, Status::AuthFailure);
+        return Flow::Next;
+    }
+    if site.state.scripts.is_busy() && !binary::is_free(&frame.request) {
+        binary::refuse(site, frame, Status::Busy);
         return Flow::Next;
     }
     if site.state.pause.begun() && is_held(site, || binary::writes(&frame.request)) {

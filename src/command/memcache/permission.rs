@@ -39,6 +39,12 @@ pub(super) fn admits(site: &Site, request: &Request) -> bool {
     }
 }
 
+/// Whether the connection's user may do everything.
+#[cold]
+pub(super) fn is_unlimited(site: &Site) -> bool {
+    !site.client.needs_login() && site.client.user.is_free()
+}
+
 fn may_store(site: &Site, verb: Verb, key: &[u8]) -> bool {
     match verb {
         Verb::Set | Verb::Replace => may(site, &[b"set", key, b""]),
