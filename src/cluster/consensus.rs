@@ -9,6 +9,8 @@
 //! - [`ProposeError::NotLeader`] means that it will never happen; [`ProposeError::Unknown`] that it may have happened or may
 //!   yet happen, so a change must bear being proposed twice.
 //! - [`Consensus::confirm_quorum`] answered: this node was the leader at some moment after the call.
+//! - Changes of the members say whether they are done; any error but [`ProposeError::Refused`] leaves that open, and
+//!   [`Status::voters`] and [`Status::learners`] tell. They may be done again.
 //! - [`Status::leader`] is a hint. A node restarted, or cut off, may believe for a while that it leads.
 //!
 //! It must never be opened with the name of a node whose file was lost: such a node votes twice in one term. It takes a new
@@ -255,7 +257,8 @@ pub fn owner(directory: &Path) -> Result<Option<Owner>, StoreError> {
     disk::owner(directory)
 }
 
-/// Removes the file in `directory`, if there is one: the node in it is gone, and its name must not be used again in its cluster.
+/// Removes the file in `directory`, which must not be open, if there is one: the node in it is gone, and its name must not be used
+/// again in its cluster.
 pub fn erase(directory: &Path) -> Result<(), StoreError> {
     let path = disk::file_in(directory);
     match std::fs::remove_file(&path) {
@@ -434,7 +437,8 @@ impl Consensus {
         self.change(ChangeMembers::ReplaceAllVoters(voters)).await
     }
 
-    /// Takes `node` out of the group, a voter or a learner. Its name must not be used again. On the leader.
+    /// Takes `node` out of the group, a voter or a learner. Its name must not be used again. On the leader; if that is `node`
+    /// itself, it ends up a learner, and the next leader is to take it out.
     pub async fn remove(&self, node: NodeId) -> Result<(), ProposeError> {
         let status = self.inner.status.borrow().clone();
         if status.voters.contains(&node) {

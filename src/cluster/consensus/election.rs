@@ -6,7 +6,7 @@
 //! they miss the leader, too ([`PreVote`]); only if a quorum does, and its log is good enough for them, an election begins. The wait
 //! is drawn anew each time.
 //!
-//! Invariant: who has heard of a leader lately, or leads, approves of no election.
+//! Invariant: who has heard of a leader lately, leads, or has stopped, approves of no election.
 
 use super::network::Transport;
 use super::wire::{PRE_VOTE, PreVote, Types, decode, encode};
@@ -51,9 +51,9 @@ pub(super) fn approves(
     pulse: &Pulse,
     config: &Config,
 ) -> bool {
-    let leads = metrics.state == ServerState::Leader;
+    let votes = !matches!(metrics.state, ServerState::Leader | ServerState::Shutdown);
     let missed = pulse.silence() >= Duration::from_millis(config.election_min_ms);
-    !leads && missed && question.last_log >= log.last()
+    votes && missed && question.last_log >= log.last()
 }
 
 /// What an election needs to know and to ask.

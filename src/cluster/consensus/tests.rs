@@ -1,7 +1,9 @@
 use super::*;
+use crate::cluster::link::{Identity, Limits, Link, Sender, VERSIONS};
 use crate::cluster::metadata::{Member, Refusal, Standing};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const CLUSTER: u64 = 77;
@@ -555,5 +557,108 @@ fn messages_that_make_no_sense_are_refused() {
             assert!(nodes[0].handle(kind, &bytes).await.is_err());
         }
         nodes[0].confirm_quorum().await.unwrap();
+    });
+}
+
+/// As it is in earnest: messages travel over links.
+#[derive(Clone)]
+struct Links {
+    me: Identity,
+    addresses: Arc<Mutex<HashMap<NodeId, SocketAddr>>>,
+    open: Arc<Mutex<HashMap<NodeId, Sender>>>,
+}
+
+impl Transport for Links {
+    async fn call(&self, to: NodeId, _: &str, kind: u8, payload: Vec<u8>) -> io::Result<Vec<u8>> {
+        let known = self.open.lock().get(&to).filter(|sender| sender.closed().is_none()).cloned();
+        let sender = match known {
+            Some(sender) => sender,
+            None => {
+                let address = self.addresses.lock().get(&to).copied();
+                let address = address.ok_or(io::ErrorKind::AddrNotAvailable)?;
+                let limit = Duration::from_millis(500);
+                let link = Link::connect(address, &self.me, Limits::default(), limit).await;
+                let link = link.map_err(io::Error::other)?;
+                let sender = link.sender();
+                tokio::spawn(link.run(|_, _| {}));
+                self.open.lock().insert(to, sender.clone());
+                sender
+            }
+        };
+        let answer = sender.request(kind, &payload).await;
+        Ok(answer.map_err(io::Error::other)?.to_vec())
+    }
+}
+
+/// Accepts links and has their requests answered, until it is aborted.
+async fn listen(listener: tokio::net::TcpListener, me: Identity, node: Consensus) {
+    // Aborted with this task.
+    let mut links = tokio::task::JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (me, node) = (me.clone(), node.clone());
+        links.spawn(async move {
+            let link = Link::accept(stream, &me, Limits::default(), Duration::from_secs(5)).await;
+            let Ok(link) = link else { return };
+            let answer = |sender: &Sender, frame: crate::cluster::link::Frame| {
+                assert!(is_own_kind(frame.kind));
+                let (sender, node) = (sender.clone(), node.clone());
+                tokio::spawn(async move {
+                    match node.handle(frame.kind, &frame.payload).await {
+                        Ok(answer) => sender.reply(frame.id, &answer),
+                        Err(error) => sender.refuse(frame.id, &error.to_string()),
+                    }
+                });
+            };
+            link.run(answer).await;
+        });
+    }
+}
+
+#[test]
+fn three_nodes_agree_over_links_and_replace_a_leader() {
+    run(async {
+        let root = directory();
+        let addresses = Arc::new(Mutex::new(HashMap::new()));
+        let mut nodes = Vec::new();
+        for id in 1..=3 {
+            let secret = b"a secret".to_vec();
+            let me = Identity { cluster: CLUSTER, node: id, incarnation: id, secret, versions: VERSIONS };
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.lock().insert(id, listener.local_addr().unwrap());
+            let links = Links { me: me.clone(), addresses: Arc::clone(&addresses), open: Arc::default() };
+            let owner = Owner { cluster: CLUSTER, node: id };
+            let directory = root.join(id.to_string());
+            let node = Consensus::open(&directory, owner, Config::default(), links).await.unwrap();
+            let task = tokio::spawn(listen(listener, me, node.clone()));
+            nodes.push((node, task));
+        }
+        let first = nodes[0].0.clone();
+        first.initialise("first").await.unwrap();
+        first.status().wait_for(|status| status.leader == Some(1)).await.unwrap();
+        for id in 2..=3 {
+            first.add_learner(id, "other").await.unwrap();
+        }
+        first.set_voters(BTreeSet::from([1, 2, 3])).await.unwrap();
+        let begun = Instant::now();
+        for number in 3..=52 {
+            assert_eq!(first.propose(Change::Copies(number)).await, Ok(Outcome::Changed));
+        }
+        println!("{:?} for a proposal", begun.elapsed() / 50);
+        first.confirm_quorum().await.unwrap();
+        nodes[0].1.abort();
+        first.shutdown().await;
+        let next = until("another leader", || {
+            nodes[1..].iter().find(|(node, _)| node.status().borrow().leader == Some(node.me()))
+        })
+        .await;
+        next.0.confirm_quorum().await.unwrap();
+        assert_eq!(next.0.metadata().borrow().copies, 52);
+        assert_eq!(next.0.propose(Change::Copies(53)).await, Ok(Outcome::Changed));
+        for (node, task) in &nodes {
+            task.abort();
+            node.shutdown().await;
+        }
+        std::fs::remove_dir_all(&root).unwrap();
     });
 }
