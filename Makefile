@@ -1,6 +1,6 @@
 # What people do with this repository. `make test` is the whole test suite.
 
-.PHONY: run test lint bench-compare bench-compare-quick fuzz
+.PHONY: run test lint bench-compare bench-compare-quick fuzz miri
 
 run:
 	cargo run --release
@@ -16,7 +16,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	python3 .ci/licences
-	command -v cargo-deny >/dev/null && cargo deny check || echo "cargo-deny is not installed: advisories were not looked up"
+	if command -v cargo-deny >/dev/null; then .ci/deny; else echo "cargo-deny is not installed: advisories were not looked up"; fi
 
 # Full: about ten minutes. Wants redis-server, memcached and nothing else running.
 bench-compare:
@@ -27,8 +27,17 @@ bench-compare-quick:
 	cargo build --profile dist
 	cargo run --release --package shoal-compare -- all --quick
 
-# A minute for each codec; needs a nightly compiler and cargo-fuzz.
-fuzz:
-	cd protocol && for target in resp_request resp_reply memcache memcache_binary; do \
-		cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; \
-	done
+# A minute for each codec; needs a nightly compiler and cargo-fuzz. `make -j3 fuzz` runs them side by side.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard protocol/fuzz/fuzz_targets/*.rs)))
+
+fuzz: $(FUZZ_TARGETS:%=fuzz-%)
+
+fuzz-%:
+	cd protocol && cargo +nightly fuzz run $* -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+
+# The unsafe code of the store under Miri, which knows what the compiler may assume of it; needs a nightly compiler with miri.
+miri:
+	MIRIFLAGS="-Zmiri-disable-isolation" cargo +nightly miri test --lib -- $(MIRI_TESTS)
+
+MIRI_TESTS ?= store::entry

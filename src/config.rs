@@ -155,6 +155,12 @@ impl Config {
         self.texts.read()[id.place()].clone()
     }
 
+    /// The path a text names, from `dir` on if it is relative; nothing if it is empty.
+    pub fn path(&self, id: Id) -> Option<PathBuf> {
+        let path = self.text(id);
+        (!path.is_empty()).then(|| Path::new(&*self.text(id::DIR)).join(&*path))
+    }
+
     /// The value in the spelling CONFIG GET answers.
     pub fn print(&self, id: Id) -> String {
         value::print(id.row().kind, &self.value(&self.texts.read(), id))

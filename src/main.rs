@@ -13,8 +13,12 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("cannot start: {}", shoal::error::chain(&error));
-            eprintln!("shoal: {}", shoal::error::chain(&error));
+            let text = shoal::error::chain(&error);
+            // A terminal would show it twice.
+            if shoal::server::log::is_in_a_file() {
+                tracing::error!("cannot start: {text}");
+            }
+            eprintln!("shoal: {text}");
             ExitCode::FAILURE
         }
     }
@@ -28,8 +32,6 @@ fn run() -> Result<(), Error> {
         }
         Startup::Serve(config) => *config,
     };
-    let dir = config.text(id::DIR);
-    std::env::set_current_dir(&*dir).map_err(|source| Error::Read { path: (&*dir).into(), source })?;
     let background = service::detach(&config)?;
     shoal::server::log::start(&config)?;
     introduce(&config);
@@ -71,10 +73,9 @@ fn announce(node: &Node) {
         places.push(format!("{name} on {}", all.join(", ")));
         hints.push(hint.replace("PORT", &first.port().to_string()));
     }
-    let socket = node.state().config.text(id::UNIXSOCKET);
-    if !socket.is_empty() {
-        places.push(format!("RESP on {socket}"));
-        hints.push(format!("redis-cli -s {socket} ping"));
+    if let Some(socket) = node.state().config.path(id::UNIXSOCKET) {
+        places.push(format!("RESP on {}", socket.display()));
+        hints.push(format!("redis-cli -s {} ping", socket.display()));
     }
     hints.truncate(2);
     tracing::info!("Ready to accept connections: {}; try: {}", places.join("; "), hints.join(" or: "));

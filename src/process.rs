@@ -2,6 +2,8 @@
 //!
 //! Where the system does not say, the answer is 0: these are figures for people and dashboards, nothing depends on them.
 
+use parking_lot::Mutex;
+use std::io;
 use std::time::Duration;
 
 /// Bytes of the process that lie in memory.
@@ -75,6 +77,29 @@ pub fn raise_descriptor_limit(wanted: u64) -> u64 {
     limit.rlim_cur
 }
 
+/// How readily the kernel ends this process when memory is out: `value` more than before the first call (`relative` or `yes`),
+/// `value` itself (`absolute`), or as it was (`no`).
+pub fn adjust_oom_score(mode: &str, value: i32) -> io::Result<()> {
+    const PATH: &str = "/proc/self/oom_score_adj";
+    static BEFORE: Mutex<Option<i32>> = Mutex::new(None);
+    let mut before = BEFORE.lock();
+    if mode == "no" && before.is_none() {
+        return Ok(());
+    }
+    let base = match *before {
+        Some(score) => score,
+        None => std::fs::read_to_string(PATH)?.trim().parse().map_err(io::Error::other)?,
+    };
+    let score = match mode {
+        "no" => base,
+        "absolute" => value,
+        _ => base + value,
+    };
+    std::fs::write(PATH, score.clamp(-1000, 1000).to_string())?;
+    *before = (mode != "no").then_some(base);
+    Ok(())
+}
+
 fn page_size() -> usize {
     // SAFETY: the call only reads a number.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
@@ -92,5 +117,20 @@ mod tests {
         let (_, of_thread) = cpu_times(CpuOf::Thread);
         assert!(cpu_times(CpuOf::Process).1 >= of_thread);
         assert!(raise_descriptor_limit(16) >= 16);
+    }
+
+    #[test]
+    fn the_oom_score_comes_back() {
+        let score =
+            || std::fs::read_to_string("/proc/self/oom_score_adj").expect("readable").trim().to_string();
+        let before = score();
+        adjust_oom_score("no", 7).expect("nothing to do");
+        assert_eq!(score(), before);
+        adjust_oom_score("absolute", 900).expect("higher is allowed to all");
+        assert_eq!(score(), "900");
+        // Lowering it again is for the privileged.
+        if adjust_oom_score("no", 0).is_ok() {
+            assert_eq!(score(), before);
+        }
     }
 }

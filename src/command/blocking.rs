@@ -8,6 +8,7 @@ use super::call::{self, Site};
 use super::client::{Blocked, Client, Waiting};
 use super::error::{self, CmdError};
 use super::keys::{Keys, Routed};
+use super::record::{self, Cost};
 use super::{Cx, parse, permission, table};
 use crate::state::State;
 use crate::state::clients::Mail;
@@ -138,6 +139,7 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
             None => std::thread::yield_now(),
         }
     };
+    let began_ns = site.clock.now_ns();
     let mut out = Output::new(waiter.proto);
     let mut client = Client::new(Arc::clone(&waiter.client), Arc::clone(&waiter.user));
     client.db = waiter.db;
@@ -173,7 +175,12 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
         out.clear();
         out.error(error.text());
         state.count_error(stats, error.text());
+        stats.commands[row.id].failed.add(1);
     }
+    site.clock.lap();
+    let cost = Cost { nanos: site.clock.now_ns() - began_ns, reply: out.len() };
+    stats.commands[row.id].nanos.add(cost.nanos);
+    record::served(site, &waiter.client, row, args, cost);
     for key in &waiter.keys {
         keys.with_partition(partition_of(key), |partition| partition.dequeue(waiter, key));
     }

@@ -11,7 +11,6 @@ use super::record::{self, Cost};
 use super::spec::{Begin, Find};
 use super::table::{self, Row};
 use super::{Command, Cx, flag};
-use crate::config::notify;
 use crate::state::State;
 use crate::state::evict;
 use crate::state::keyspace::{Held, Keyspace};
@@ -19,7 +18,6 @@ use crate::state::partition::PARTITIONS;
 use crate::state::pause::Paused;
 use crate::state::scripts::Claim;
 use crate::state::stats::WorkerStats;
-use crate::store::table::Keyed;
 use shoal_protocol::resp::{Args, Output, Proto};
 use smallvec::SmallVec;
 
@@ -69,6 +67,13 @@ pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
     if args.is_empty() {
         return Flow::Next;
     }
+    // Whoever asks next makes room, readers too; what tracking tells this client of it comes before the reply.
+    if evict::is_over(site.state) {
+        make_room(site);
+        if site.client.shared.has_mail() {
+            return Flow::Contended;
+        }
+    }
     let row = match table::find(args).and_then(|row| guard(site, row, args).map(|()| row)) {
         Ok(row) => row,
         Err(error) => {
@@ -76,7 +81,7 @@ pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
             return Flow::Next;
         }
     };
-    if site.state.pause.begun() && is_held(site, row) {
+    if site.state.pause.begun() && is_held(site, row, args) {
         return Flow::Paused;
     }
     if let Some(multi) = &mut site.client.multi
@@ -89,7 +94,7 @@ pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
     let mark = site.out.mark();
     let flow = if is_exec(row.command) { exec(site, row, args) } else { single(site, row, args, known) };
     if flow == Flow::Next {
-        suppress(site, mark);
+        suppress(site, Some(row), mark);
     }
     flow
 }
@@ -123,9 +128,9 @@ fn guard(site: &mut Site, row: &Row, args: Args) -> Result<(), CmdError> {
     }
     if flags.has(flag::SCRIPT) || is_exec(row.command) {
         // What a script may run is decided by the memory used when it begins.
-        site.client.script_oom = evict::is_over(site.state) && !make_room(site);
+        site.client.script_oom = evict::is_over(site.state);
     }
-    if flags.has(flag::DENYOOM) && evict::is_over(site.state) && !make_room(site) {
+    if flags.has(flag::DENYOOM) && evict::is_over(site.state) && !is_paused(site) {
         return Err(error::OOM);
     }
     Ok(())
@@ -133,30 +138,37 @@ fn guard(site: &mut Site, row: &Row, args: Args) -> Result<(), CmdError> {
 
 /// Whether CLIENT PAUSE holds this request.
 #[cold]
-fn is_held(site: &Site, row: &Row) -> bool {
-    let changes = |command: &Command| command.flags.any(flag::WRITE | flag::MAY_REPLICATE);
+fn is_held(site: &Site, row: &Row, args: Args) -> bool {
+    let changes = |command: &Command, args: Args| {
+        command.flags.any(flag::WRITE | flag::MAY_REPLICATE)
+            && !super::script::promises_no_writes(site.state, command, args)
+    };
     match site.state.pause.at(site.clock.unix_ms) {
         None => false,
         Some((Paused::All, _)) => true,
         Some((Paused::Writes, _)) if is_exec(row.command) => {
             let multi = site.client.multi.as_ref();
-            multi.is_some_and(|multi| multi.queue.iter().any(|(row, _)| changes(row.command)))
+            multi.is_some_and(|multi| {
+                multi.queue.iter().any(|(row, args)| changes(row.command, args.as_args()))
+            })
         }
-        Some((Paused::Writes, _)) => changes(row.command),
+        Some((Paused::Writes, _)) => changes(row.command, args),
     }
+}
+
+/// Whether CLIENT PAUSE lets nothing be evicted.
+#[cold]
+fn is_paused(site: &Site) -> bool {
+    site.state.pause.at(site.clock.unix_ms).is_some()
 }
 
 /// Evicts entries until memory is under its limit; false if that cannot be done.
 #[cold]
 pub(super) fn make_room(site: &mut Site) -> bool {
-    if site.state.pause.at(site.clock.unix_ms).is_some() {
+    if is_paused(site) {
         return true;
     }
-    let (state, stats) = (site.state, site.stats);
-    evict::make_room(state, site.clock.unix_ms, |db, entry| {
-        stats.evicted.add(1);
-        state.notify(notify::EVICTED, "evicted", db, entry.key());
-    })
+    evict::make_room(site.state, site.stats, site.clock.unix_ms, usize::MAX)
 }
 
 /// Answers a request that is not run, and remembers it against a transaction being queued.
@@ -179,7 +191,7 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
         site.out.error(error.text());
         site.state.count_error(site.stats, error.text());
     }
-    suppress(site, mark);
+    suppress(site, None, mark);
 }
 
 fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
@@ -189,21 +201,21 @@ fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
     multi.queue.push((row, owned));
 }
 
-/// Takes back a reply the client does not want (CLIENT REPLY).
+/// Takes back a reply the client does not want (CLIENT REPLY); what subscribing says is a message, not a reply.
 #[inline]
-fn suppress(site: &mut Site, mark: shoal_protocol::resp::Mark) {
-    match site.client.replies {
-        Replies::On => {}
-        Replies::Off => site.out.truncate(mark),
-        Replies::SkipNext => {
-            site.out.truncate(mark);
-            site.client.replies = Replies::Skip;
-        }
-        Replies::Skip => {
-            site.out.truncate(mark);
-            site.client.replies = Replies::On;
-        }
+fn suppress(site: &mut Site, row: Option<&Row>, mark: shoal_protocol::resp::Mark) {
+    let replies = site.client.replies;
+    if replies == Replies::On {
+        return;
     }
+    if !row.is_some_and(|row| super::pubsub::answers_by_messages(row.command)) {
+        site.out.truncate(mark);
+    }
+    site.client.replies = match replies {
+        Replies::SkipNext => Replies::Skip,
+        Replies::Skip => Replies::On,
+        Replies::On | Replies::Off => replies,
+    };
 }
 
 fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>) -> Flow {

@@ -12,6 +12,7 @@ use crate::config::id as directive;
 use crate::state::clients::{Mail, client_flag};
 use crate::state::pause::Paused;
 use shoal_protocol::resp::Args;
+use std::sync::atomic::Ordering;
 
 const ADMIN: Flags = flags([flag::ADMIN, flag::NOSCRIPT, flag::LOADING, flag::STALE]);
 const PLAIN: Flags = flags([flag::NOSCRIPT, flag::LOADING, flag::STALE]);
@@ -210,15 +211,22 @@ fn capa(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 /// CLIENT INFO
-fn info(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+fn info(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    note_request(cx, args);
     let line = client_filter::describe(cx.state, &cx.client.shared, crate::state::unix_ms());
     cx.out.verbatim(*b"txt", line.as_bytes());
     Ok(())
 }
 
+/// Counts the present request as input not yet run, which it is.
+fn note_request(cx: &mut Cx, args: Args) {
+    cx.client.shared.figures.input.store(args.extent(), Ordering::Relaxed);
+}
+
 /// CLIENT LIST [filter value ...]
 fn list(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let filter = Filter::parse(cx.state, args, 2, true)?;
+    note_request(cx, args);
     let now_ms = crate::state::unix_ms();
     let mut text = String::new();
     for client in cx.state.clients.all() {

@@ -23,6 +23,17 @@ pub const COMMANDS: &[Command] = &[
         .categories(category::KEYSPACE)
         .tips(&["nondeterministic_output"])
         .doc("2.6.0", "key", "Returns a serialized representation of the value stored at a key."),
+    command("migrate", -6, Group::Generic, migrate)
+        .flags(flag::WRITE)
+        .keys(spec::MIGRATE)
+        .categories(category::KEYSPACE.or(category::DANGEROUS))
+        .tips(&["nondeterministic_output"])
+        .doc(
+            "2.6.0",
+            "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password] \
+             [KEYS key [key ...]]",
+            "Refuses: keys get to other servers by DUMP and RESTORE.",
+        ),
     command("restore", -4, Group::Generic, restore)
         .flags(WRITE)
         .keys(spec::OVERWRITE)
@@ -42,6 +53,40 @@ fn dump(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         None => cx.out.null(),
     }
     Ok(())
+}
+
+/// MIGRATE host port <key | ""> destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password] [KEYS key ...]
+///
+/// A worker that talked to another server while it holds a key would keep all its connections waiting.
+fn migrate(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let mut keys = args.from(3).first(1);
+    let mut at = 6;
+    while at < args.len() {
+        let more = args.len() - at - 1;
+        match &*args[at].to_ascii_lowercase() {
+            b"copy" | b"replace" => {}
+            b"auth" if more >= 1 => at += 1,
+            b"auth2" if more >= 2 => at += 2,
+            b"keys" if !args[3].is_empty() => {
+                return Err(CmdError::new(
+                    "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string",
+                ));
+            }
+            b"keys" => {
+                keys = args.from(at + 1);
+                break;
+            }
+            _ => return Err(error::SYNTAX),
+        }
+        at += 1;
+    }
+    parse::int(&args[5])?;
+    parse::int(&args[4])?;
+    if !keys.iter().any(|key| cx.keys.peek(key).is_some()) {
+        cx.out.simple("NOKEY");
+        return Ok(());
+    }
+    Err(CmdError::new("ERR MIGRATE is not supported: carry keys over by DUMP and RESTORE"))
 }
 
 /// The options of RESTORE.

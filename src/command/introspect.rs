@@ -259,6 +259,10 @@ fn keys_of(args: Args) -> Result<Vec<(usize, &'static str)>, CmdError> {
         let usage = spec::usage(spec, row.command, args);
         valid &= spec.visit(args, &mut |at| keys.push((at, usage)));
     }
+    // MIGRATE's place for a single key is empty where it names several.
+    if row.command.name == "migrate" && keys.len() > 1 {
+        keys.remove(0);
+    }
     match keys.is_empty() || !valid {
         false => Ok(keys),
         true if row.command.flags.has(flag::NO_MANDATORY_KEYS) => Ok(Vec::new()),

@@ -500,7 +500,7 @@ impl<'a> Several<'a> {
     pub fn pop(&self, cx: &mut Cx) -> Result<bool, CmdError> {
         let limits = limits(cx.state);
         for key in self.keys {
-            let Some(list) = list_to_pop(&mut cx.keys, cx.client.waiting, key)? else { continue };
+            let Some(list) = list_to_pop(cx.keys, cx.client.waiting, key)? else { continue };
             cx.out.array(2);
             cx.out.bulk(key);
             let empty = pop_many(cx.out, list, self.end, self.count, limits);

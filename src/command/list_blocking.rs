@@ -60,7 +60,7 @@ fn pop(cx: &mut Cx, args: Args, end: End) -> Result<(), CmdError> {
     let limits = limits(cx.state);
     let keys = args.first(last).from(1);
     for key in keys {
-        let Some(list) = list_to_pop(&mut cx.keys, cx.client.waiting, key)? else { continue };
+        let Some(list) = list_to_pop(cx.keys, cx.client.waiting, key)? else { continue };
         cx.out.array(2);
         cx.out.bulk(key);
         list.pop(end, limits, |element| reply::element(cx.out, element));

@@ -97,6 +97,11 @@ pub fn allowed_while_subscribed(command: &Command) -> bool {
     command.name.ends_with("subscribe") || matches!(command.name, "ping" | "quit" | "reset")
 }
 
+/// Whether a command answers by messages, which reach clients that want no replies.
+pub fn answers_by_messages(command: &Command) -> bool {
+    command.name.ends_with("subscribe")
+}
+
 /// The refusal of any other command.
 pub fn not_while_subscribed(command: &Command) -> CmdError {
     let name = command.name;

@@ -4,12 +4,15 @@
 //! Secrets never reach a log or a monitor: [`is_secret`] knows where they stand.
 
 use super::call::Site;
+use super::client::Client;
 use super::table::Row;
 use super::{Command, flag};
 use crate::config::{Config, id};
+use crate::state::State;
+use crate::state::clients::ClientShared;
 use crate::state::command_log::{CommandLog, Logged, shorten};
 use crate::state::histogram::Histogram;
-use shoal_protocol::resp::Args;
+use shoal_protocol::resp::{Args, OwnedArgs};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a command cost.
@@ -28,7 +31,37 @@ pub fn ran(site: &mut Site, row: &Row, args: Args, cost: Cost) {
         finished(site, row, args, cost);
     }
     if site.state.monitors.any() && !row.command.flags.any(HIDDEN_FROM_MONITOR) {
-        monitor(site, row, args);
+        monitor(site.state, site.client, row.command, args);
+    }
+}
+
+/// Notes a request of the memcached protocol, of which `bytes` are all: it began at `began_ns` and its reply has so many bytes.
+#[inline]
+pub fn memcached(site: &mut Site, bytes: &[u8], began_ns: u64, reply: usize) {
+    site.clock.lap();
+    let cost = Cost { nanos: site.clock.now_ns() - began_ns, reply };
+    if site.state.monitors.any() || is_notable(&site.state.config, bytes.len(), cost) {
+        note_memcached(site, bytes, cost);
+    }
+}
+
+/// The words of the first line are the arguments, and so is the data behind it.
+#[cold]
+fn note_memcached(site: &Site, bytes: &[u8], cost: Cost) {
+    let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    let (line, data) = bytes.split_at(end);
+    let mut args: OwnedArgs = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    if !data.is_empty() {
+        args.push(data.strip_suffix(b"\r\n").unwrap_or(data));
+    }
+    let args = args.as_args();
+    if is_notable(&site.state.config, bytes.len(), cost) {
+        let noted =
+            Noted { args, extent: bytes.len(), cause: "fast-command", is_logged: true, hidden: &|_| false };
+        note(site.state, &site.client.shared, &noted, cost);
+    }
+    if site.state.monitors.any() {
+        show(site.state, site.client, args, &|_| false);
     }
 }
 
@@ -37,13 +70,19 @@ const HIDDEN_FROM_MONITOR: super::Flags = flag::SKIP_MONITOR.or(flag::ADMIN);
 /// Notes a command that has its reply.
 #[inline]
 pub fn finished(site: &Site, row: &Row, args: Args, cost: Cost) {
+    served(site, &site.client.shared, row, args, cost);
+}
+
+/// Notes a command of the connection `client` that has its reply, whoever's turn this is.
+#[inline]
+pub fn served(site: &Site, client: &ClientShared, row: &Row, args: Args, cost: Cost) {
     let (config, stats) = (&site.state.config, site.stats);
     if config.flag(id::LATENCY_TRACKING) {
         let histogram = stats.commands[row.id].latency.get_or_init(Box::<Histogram>::default);
         histogram.record(cost.nanos);
     }
-    if is_notable(config, args, cost) {
-        note(site, row.command, args, cost);
+    if is_notable(config, args.extent(), cost) {
+        note_command(site.state, client, row.command, args, cost);
     }
 }
 
@@ -54,36 +93,58 @@ fn passes(threshold: i64, unit: u64, value: u64) -> bool {
 }
 
 #[inline]
-fn is_notable(config: &Config, args: Args, cost: Cost) -> bool {
+fn is_notable(config: &Config, extent: usize, cost: Cost) -> bool {
     let latency_ms = config.int(id::LATENCY_MONITOR_THRESHOLD);
     passes(config.int(id::SLOWLOG_LOG_SLOWER_THAN), 1000, cost.nanos)
         || latency_ms > 0 && passes(latency_ms, 1_000_000, cost.nanos)
-        || passes(config.int(id::COMMANDLOG_REQUEST_LARGER_THAN), 1, args.extent() as u64)
+        || passes(config.int(id::COMMANDLOG_REQUEST_LARGER_THAN), 1, extent as u64)
         || passes(config.int(id::COMMANDLOG_REPLY_LARGER_THAN), 1, cost.reply as u64)
 }
 
+/// A request that passes a threshold.
+struct Noted<'a> {
+    args: Args<'a>,
+    /// Its length in bytes.
+    extent: usize,
+    /// What LATENCY calls it.
+    cause: &'static str,
+    /// Whether it may be in a log.
+    is_logged: bool,
+    /// Which arguments are secrets.
+    hidden: &'a dyn Fn(usize) -> bool,
+}
+
 #[cold]
-fn note(site: &Site, command: &Command, args: Args, cost: Cost) {
-    let (state, config) = (site.state, &site.state.config);
+fn note_command(state: &State, shared: &ClientShared, command: &Command, args: Args, cost: Cost) {
+    let noted = Noted {
+        args,
+        extent: args.extent(),
+        cause: if command.flags.has(flag::FAST) { "fast-command" } else { "command" },
+        is_logged: !command.flags.has(flag::SKIP_SLOWLOG),
+        hidden: &|index| is_secret(command, args, index),
+    };
+    note(state, shared, &noted, cost);
+}
+
+fn note(state: &State, shared: &ClientShared, noted: &Noted, cost: Cost) {
+    let config = &state.config;
     let at = crate::state::unix_ms() / 1000;
     let latency_ms = config.int(id::LATENCY_MONITOR_THRESHOLD);
     if latency_ms > 0 && passes(latency_ms, 1_000_000, cost.nanos) {
-        let cause = if command.flags.has(flag::FAST) { "fast-command" } else { "command" };
-        state.latency.note(cause, at, cost.nanos / 1_000_000);
+        state.latency.note(noted.cause, at, cost.nanos / 1_000_000);
     }
-    if command.flags.has(flag::SKIP_SLOWLOG) {
+    if !noted.is_logged {
         return;
     }
-    let shared = &site.client.shared;
     let log = |log: &CommandLog, cost: u64, max| {
-        let args = shorten(args, |index| is_secret(command, args, index));
+        let args = shorten(noted.args, noted.hidden);
         let name = shared.labels.lock().name.clone();
         log.add(Logged { id: 0, at, cost, args, addr: shared.addr.clone(), name }, config.size(max));
     };
     if passes(config.int(id::SLOWLOG_LOG_SLOWER_THAN), 1000, cost.nanos) {
         log(&state.slow_commands, cost.nanos / 1000, id::SLOWLOG_MAX_LEN);
     }
-    let request = args.extent() as u64;
+    let request = noted.extent as u64;
     if passes(config.int(id::COMMANDLOG_REQUEST_LARGER_THAN), 1, request) {
         log(&state.large_requests, request, id::COMMANDLOG_LARGE_REQUEST_MAX_LEN);
     }
@@ -95,14 +156,18 @@ fn note(site: &Site, command: &Command, args: Args, cost: Cost) {
 
 /// Shows a request to the monitors: `+<time> [<db> <addr>] "<arg>" ...`.
 #[cold]
-pub fn monitor(site: &Site, row: &Row, args: Args) {
+pub fn monitor(state: &State, client: &Client, command: &Command, args: Args) {
+    show(state, client, args, &|index| is_secret(command, args, index));
+}
+
+fn show(state: &State, client: &Client, args: Args, hidden: &dyn Fn(usize) -> bool) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let addr = if site.client.in_script { "lua" } else { &*site.client.shared.addr };
+    let addr = if client.in_script { "lua" } else { &*client.shared.addr };
     let mut line =
-        format!("+{}.{:06} [{} {addr}]", now.as_secs(), now.subsec_micros(), site.client.db).into_bytes();
+        format!("+{}.{:06} [{} {addr}]", now.as_secs(), now.subsec_micros(), client.db).into_bytes();
     for (at, arg) in args.iter().enumerate() {
         line.extend_from_slice(b" \"");
-        if is_secret(row.command, args, at) {
+        if hidden(at) {
             line.extend_from_slice(b"(redacted)");
         } else {
             escape(arg, &mut line);
@@ -110,7 +175,7 @@ pub fn monitor(site: &Site, row: &Row, args: Args) {
         line.push(b'"');
     }
     line.extend_from_slice(b"\r\n");
-    site.state.monitors.tell(line);
+    state.monitors.tell(line);
 }
 
 /// Appends `bytes` as they stand between quotes in a configuration file or in MONITOR.
@@ -151,7 +216,6 @@ fn is_secret(command: &Command, args: Args, index: usize) -> bool {
 mod tests {
     use super::*;
     use crate::command::table;
-    use shoal_protocol::resp::OwnedArgs;
 
     #[test]
     fn secrets_are_known_by_their_place() {

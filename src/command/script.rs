@@ -6,6 +6,8 @@ use super::server::container;
 use super::{Command, Cx, Flags, Group, command, flag, flags, spec};
 use crate::script::Style;
 use crate::script::eval::Scripts;
+use crate::script::shebang::script_flags;
+use crate::state::State;
 use crate::state::scripts::Unkillable;
 use shoal_protocol::resp::Args;
 
@@ -151,6 +153,24 @@ fn run(
         read_only,
     };
     script_run::run(cx, &script, request, keys, args)
+}
+
+/// Whether what a request runs is a script that says of itself that it writes nothing.
+pub(super) fn promises_no_writes(state: &State, command: &Command, args: Args) -> bool {
+    let flags = match command.name {
+        "eval" | "eval_ro" => script_flags(&args[1]).ok().map(|(flags, _)| flags),
+        "evalsha" | "evalsha_ro" => {
+            let scripts = state.scripts.eval();
+            scripts.as_ref().and_then(|scripts| scripts.find(&args[1])).map(|(_, script)| script.flags)
+        }
+        "fcall" | "fcall_ro" => {
+            let libraries = state.scripts.functions();
+            let name = std::str::from_utf8(&args[1]).unwrap_or_default();
+            libraries.as_ref().and_then(|libraries| libraries.find(name)).map(|function| function.flags)
+        }
+        _ => None,
+    };
+    flags.is_some_and(|flags| flags.no_writes)
 }
 
 /// SCRIPT LOAD script

@@ -6,6 +6,7 @@
 use super::call::{self, Site};
 use super::client::Waiting;
 use super::error::{self, CmdError};
+use super::record;
 use super::{Cx, flag};
 use super::{permission, table};
 use crate::config::id;
@@ -61,6 +62,10 @@ pub fn run(cx: &mut Cx, script: &Script, request: Args, keys: Args, args: Args) 
         if script.read_only && !flags.no_writes {
             return Err(CmdError::new("ERR Can not execute a script with write flag using *_ro command."));
         }
+    }
+    // Before what it does: its commands are shown as they run.
+    if cx.state.monitors.any() {
+        record::monitor(cx.state, cx.client, cx.command, request);
     }
     cx.keys.grow_as_needed();
     let state = cx.state;
@@ -123,10 +128,10 @@ impl Run<'_, '_, '_> {
             return Err("ERR This Redis command is not allowed from script".into());
         }
         permission::admit_scripted(self.cx.state, self.cx.client, row, args)?;
+        if self.read_only && command.flags.any(flag::WRITE | flag::MAY_REPLICATE) {
+            return Err("ERR Write commands are not allowed from read-only scripts.".into());
+        }
         if command.flags.has(flag::WRITE) {
-            if self.read_only {
-                return Err("ERR Write commands are not allowed from read-only scripts.".into());
-            }
             if !self.allow_oom
                 && self.cx.client.script_oom
                 && command.flags.has(flag::DENYOOM)

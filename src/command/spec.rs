@@ -172,6 +172,16 @@ pub const SORT: &[KeySpec] = &[
 /// SORT_RO's keys: sorted, read by patterns.
 pub const SORT_RO: &[KeySpec] = &[at(1, 0, 1, "RO ACCESS"), of_sort(Begin::SortPatterns, "RO ACCESS")];
 
+/// MIGRATE's keys: one between its other arguments, or several behind a word.
+pub const MIGRATE: &[KeySpec] = &[
+    at(3, 0, 1, "RW ACCESS DELETE"),
+    KeySpec {
+        begin: Begin::Keyword("KEYS", -2),
+        find: Find::Range { last: -1, step: 1, limit: 0 },
+        usage: "RW ACCESS DELETE INCOMPLETE",
+    },
+];
+
 /// A name that belongs to a slot but is no key.
 pub const NOT_KEYS: &[KeySpec] = &[at(1, 0, 1, NO_KEY)];
 /// Names that belong to slots but are no keys.

@@ -89,6 +89,10 @@ fn directives(args: &[String]) -> Result<Vec<Vec<String>>, Error> {
             (Some(name), Some(last)) if last.len() == 1 && !file::is_directive(name) => {
                 last.push(arg.clone())
             }
+            // `"--maxmemory 1gb"` as one argument is the whole line.
+            (Some(line), _) if line.contains(' ') => {
+                all.push(file::words_of(&Place::CommandLine, line.as_bytes())?)
+            }
             (Some(name), _) => all.push(vec![name.into()]),
             (None, Some(last)) => last.push(arg.clone()),
             (None, None) => {

@@ -220,7 +220,7 @@ fn hex(digit: u8) -> u8 {
 }
 
 /// The words of a line, as text.
-fn words_of(place: &Place, line: &[u8]) -> Result<Vec<String>, Error> {
+pub(super) fn words_of(place: &Place, line: &[u8]) -> Result<Vec<String>, Error> {
     let shown = || -> Vec<String> {
         String::from_utf8_lossy(line).split_ascii_whitespace().map(String::from).collect()
     };

@@ -473,6 +473,9 @@ fn the_command_line_overrides_the_file() {
     assert_eq!(config.size(id::MAXMEMORY), 1 << 30);
     assert_eq!(&*served(&["--save", ""]).text(id::SAVE), "");
     assert_eq!(served(&["--user", "alice", "on"]).users(), [["alice", "on"]]);
+    // Where a container's definition gives each directive as one argument.
+    let config = served(&["--maxmemory 1gb", "--requirepass 'two words'"]);
+    assert_eq!((config.size(id::MAXMEMORY), &*config.text(id::REQUIREPASS)), (1 << 30, "two words"));
 
     assert!(matches!(start(&["-v"]), Ok(Startup::Print(text)) if text.starts_with("Shoal ")));
     assert!(matches!(start(&["--help"]), Ok(Startup::Print(text)) if text.contains("--check-config")));

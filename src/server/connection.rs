@@ -149,7 +149,12 @@ impl Connection {
     async fn finish(&mut self, mut turn: Turn) -> io::Result<Option<End>> {
         while turn == Turn::Again {
             tokio::task::yield_now().await;
-            turn = self.turn(0, Into::Own)?;
+            // What making room for the request has to tell comes before its reply.
+            if self.client.shared.has_mail() {
+                let (state, stats) = (&self.worker.state, self.worker.stats());
+                mail::open(state, stats, &mut self.client, &mut self.output);
+            }
+            turn = if self.client.killed { Turn::Close } else { self.turn(0, Into::Own)? };
         }
         match turn {
             Turn::Close if self.client.killed => return Ok(Some(End::Closed)),
@@ -192,9 +197,10 @@ impl Connection {
             std::task::ready!(self.stream.poll_read(task, &mut buf))?;
             (buf.filled().len(), Into::Scratch)
         } else {
-            let want = self.codec.missing().clamp(KEEP, 64 << 20);
             let start = self.input.len();
-            self.input.reserve(want);
+            // Not twice the room of what is there: half of a long request would count for a whole one.
+            let want = self.codec.missing().clamp(KEEP, 64 << 20).max(start / 8);
+            self.input.reserve_exact(want);
             let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
             std::task::ready!(self.stream.poll_read(task, &mut buf))?;
             let len = buf.filled().len();
@@ -478,7 +484,7 @@ impl Connection {
 
     /// Sends what came by mail.
     fn deliver(&mut self) -> io::Result<Turn> {
-        mail::open(&self.worker.state, &mut self.client, &mut self.output);
+        mail::open(&self.worker.state, self.worker.stats(), &mut self.client, &mut self.output);
         if self.client.killed || self.is_over_output_limit() {
             return Ok(self.kill());
         }
@@ -505,7 +511,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         while !blocking::cancel(&self.worker.state, &mut self.client) {
             // It is being served this very moment, which takes microseconds.
-            mail::open(&self.worker.state, &mut self.client, &mut self.output);
+            mail::open(&self.worker.state, self.worker.stats(), &mut self.client, &mut self.output);
             std::thread::yield_now();
         }
         self.let_go();

@@ -6,7 +6,9 @@ use crate::config::{Config, id};
 use crate::error::Error;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -17,20 +19,28 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// The level of the log this process began, if it did.
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
+static IN_A_FILE: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process logs to a file.
+pub fn is_in_a_file() -> bool {
+    IN_A_FILE.load(Ordering::Relaxed)
+}
+
 /// Begins logging for the whole process. Where the embedding program logs already, that stays.
 pub fn start(config: &Config) -> Result<(), Error> {
-    let path = config.text(id::LOGFILE);
-    let writer = if path.is_empty() {
-        BoxMakeWriter::new(io::stdout)
-    } else {
-        append(&path).map_err(|source| Error::Write { path: (&*path).into(), source })?;
-        let path = Arc::clone(&path);
-        BoxMakeWriter::new(move || -> Box<dyn Write> {
-            // A disk that is full must not stop the node.
-            append(&path).map_or_else(|_| Box::new(io::sink()) as Box<dyn Write>, |file| Box::new(file))
-        })
+    let path = config.path(id::LOGFILE);
+    let colours = path.is_none() && io::stdout().is_terminal();
+    let writer = match path {
+        None => BoxMakeWriter::new(io::stdout),
+        Some(path) => {
+            append(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
+            IN_A_FILE.store(true, Ordering::Relaxed);
+            BoxMakeWriter::new(move || -> Box<dyn Write> {
+                // A disk that is full must not stop the node.
+                append(&path).map_or_else(|_| Box::new(io::sink()) as Box<dyn Write>, |file| Box::new(file))
+            })
+        }
     };
-    let colours = path.is_empty() && io::stdout().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(colours).with_writer(writer);
     let (filter, handle) = reload::Layer::new(level(config));
     if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
@@ -46,7 +56,7 @@ pub fn set_level(config: &Config) {
     }
 }
 
-fn append(path: &str) -> io::Result<std::fs::File> {
+fn append(path: &Path) -> io::Result<std::fs::File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 

@@ -4,10 +4,11 @@ use crate::command::client::Client;
 use crate::command::{blocking, error};
 use crate::state::State;
 use crate::state::clients::Mail;
+use crate::state::stats::WorkerStats;
 use shoal_protocol::resp::Output;
 
 /// Takes the mail out of the inbox and puts pushes behind the replies.
-pub(super) fn open(state: &State, client: &mut Client, out: &mut Output) {
+pub(super) fn open(state: &State, stats: &WorkerStats, client: &mut Client, out: &mut Output) {
     while let Some(mail) = client.shared.receive() {
         match mail {
             Mail::Push(bytes) => out.raw(&bytes),
@@ -17,13 +18,14 @@ pub(super) fn open(state: &State, client: &mut Client, out: &mut Output) {
                 blocking::end(state, client);
             }
             Mail::Unblock { error } => {
-                let nothing = client.blocked.as_ref().map(|blocked| blocked.nothing);
-                if let Some(nothing) = nothing
+                let blocked = client.blocked.as_ref().map(|blocked| (blocked.nothing, blocked.waiter.row));
+                if let Some((nothing, row)) = blocked
                     && blocking::cancel(state, client)
                 {
                     if error {
                         out.error(error::UNBLOCKED.text());
-                        state.errors.count(error::UNBLOCKED.text());
+                        state.count_error(stats, error::UNBLOCKED.text());
+                        stats.commands[row].failed.add(1);
                     } else {
                         nothing.reply(out);
                     }

@@ -37,9 +37,12 @@ impl Node {
     /// Starts a node as `config` says and returns once it accepts connections.
     pub fn start(mut config: Config) -> Result<Node, Error> {
         fit_descriptors(&mut config)?;
+        if let Err(error) = reconfigure::follow_oom_score(&config) {
+            tracing::warn!("cannot adjust the OOM score: {error}");
+        }
         let workers = config.workers();
         let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
-        let unix_path = config.text(id::UNIXSOCKET).to_string();
+        let unix_path = config.path(id::UNIXSOCKET).map_or(String::new(), |path| path.display().to_string());
         if !unix_path.is_empty() {
             let fail = |source| Error::Listen { address: unix_path.clone(), source };
             let listener = unix::listen(&config, &unix_path).map_err(fail)?;

@@ -5,6 +5,7 @@ use super::log;
 use crate::config::table::Id;
 use crate::config::{Change, Config, id};
 use crate::state::State;
+use std::io;
 use std::sync::Arc;
 
 /// Descriptors a node needs besides those of its clients.
@@ -36,10 +37,24 @@ fn carry_out(config: &Config, change: &Change, listeners: &Listeners) -> Result<
         tracing::warn!("cannot listen on {}: {}", unavailable.address, unavailable.source);
         return Err((directive, text.to_string()));
     }
+    if change.touches(id::OOM_SCORE_ADJ) || change.touches(id::OOM_SCORE_ADJ_VALUES) {
+        follow_oom_score(config).map_err(|error| {
+            tracing::warn!("cannot adjust the OOM score: {error}");
+            let text = "Failed to apply new oom_score_adj configuration, check server logs.";
+            (id::OOM_SCORE_ADJ, text.to_string())
+        })?;
+    }
     if change.touches(id::LOGLEVEL) {
         log::set_level(config);
     }
     Ok(())
+}
+
+/// Gives the process the OOM score that `config` asks for.
+pub fn follow_oom_score(config: &Config) -> io::Result<()> {
+    let values = config.text(id::OOM_SCORE_ADJ_VALUES);
+    let value = values.split(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0);
+    crate::process::adjust_oom_score(config.choice(id::OOM_SCORE_ADJ), value)
 }
 
 /// Makes sure that there are descriptors for `maxclients` connections; otherwise tells for how many there are.

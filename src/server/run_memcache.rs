@@ -6,6 +6,7 @@
 use super::codec::Turn;
 use crate::command::call::{Flow, Site};
 use crate::command::memcache::{self, Progress};
+use crate::command::record;
 use shoal_protocol::memcache::{RequestParser, binary};
 
 /// How far a connection has read.
@@ -64,13 +65,23 @@ fn run_text(
         let before = parser.clone();
         match parser.parse(&bytes[consumed..], &limits) {
             Ok(None) => break,
-            Ok(Some((request, len))) => match memcache::call(site, &request, progress) {
-                Flow::Next => consumed += len,
-                unfinished => {
-                    *parser = before;
-                    return (consumed, unfinished.into());
+            Ok(Some((request, len))) => {
+                let (began_ns, mark) = (site.clock.now_ns(), site.out.mark());
+                // A request that authenticates is a secret.
+                let is_known = site.client.authenticated;
+                match memcache::call(site, &request, progress) {
+                    Flow::Next if is_known => {
+                        let reply = site.out.len_since(mark);
+                        record::memcached(site, &bytes[consumed..consumed + len], began_ns, reply);
+                        consumed += len;
+                    }
+                    Flow::Next => consumed += len,
+                    unfinished => {
+                        *parser = before;
+                        return (consumed, unfinished.into());
+                    }
                 }
-            },
+            }
             Err(error) => {
                 site.out.raw(error.line());
                 return (bytes.len(), close(site));

@@ -73,7 +73,7 @@ pub(super) fn run(site: &mut Site, parser: &mut RequestParser, bytes: &[u8]) -> 
                 consumed += parsed.consumed;
                 // A message to itself comes right behind the reply of the command that sent it.
                 if site.client.shared.has_mail() {
-                    mail::open(site.state, site.client, site.out);
+                    mail::open(site.state, site.stats, site.client, site.out);
                 }
                 if site.client.closing {
                     return (consumed, Turn::Close);

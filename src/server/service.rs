@@ -61,10 +61,7 @@ pub struct PidFile(PathBuf);
 impl PidFile {
     /// Writes it, if `config` names one. As with Redis, one that cannot be written stops nothing.
     pub fn write(config: &Config) -> Option<PidFile> {
-        let path = PathBuf::from(&*config.text(id::PIDFILE));
-        if path.as_os_str().is_empty() {
-            return None;
-        }
+        let path = config.path(id::PIDFILE)?;
         match fs::write(&path, format!("{}\n", std::process::id())) {
             Ok(()) => Some(PidFile(path)),
             Err(error) => {

@@ -7,7 +7,8 @@
 
 use super::State;
 use super::access::AccessClock;
-use crate::config::id;
+use super::stats::WorkerStats;
+use crate::config::{id, notify};
 use crate::store::db::Db;
 use crate::store::entry::Entry;
 use crate::store::table::Keyed;
@@ -61,16 +62,21 @@ pub fn is_over(state: &State) -> bool {
     max != 0 && crate::memory::used() > max
 }
 
-/// Evicts entries, handing each to `gone` with its database, until memory is back under `maxmemory`.
+/// Evicts entries, `most` at the most, until memory is back under `maxmemory`.
 ///
 /// Returns false if it cannot be brought there.
-pub fn make_room(state: &State, now_ms: i64, mut gone: impl FnMut(usize, Entry)) -> bool {
+pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -> bool {
     let Some((volatile, order)) = policy(state.config.choice(id::MAXMEMORY_POLICY)) else {
         return !is_over(state);
     };
     let mut pool = state.eviction.pool.lock();
     let mut rng = fastrand::Rng::new();
+    let mut left = most;
     while is_over(state) {
+        if left == 0 {
+            return false;
+        }
+        left -= 1;
         if order == Order::Random {
             pool.clear();
         }
@@ -86,7 +92,8 @@ pub fn make_room(state: &State, now_ms: i64, mut gone: impl FnMut(usize, Entry))
         }
         drop(partition);
         if let Some(entry) = evicted {
-            gone(best.db, entry);
+            stats.evicted.add(1);
+            state.notify(notify::EVICTED, "evicted", best.db, entry.key());
         }
         crate::memory::report();
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Tracker`] is one connection's tracking, from ON to OFF. Keys read are remembered in their partition, under its lock,
 //! as the tracker itself; a change takes them out and tells it. Broadcast trackers name prefixes instead; what they
-//! are owed is collected and sent once the command that changed the keys is done, in one message.
+//! are owed is collected and sent once the command that changed the keys is done, in one message per prefix.
 //!
 //! Trackers switched off stay behind in partitions and are passed over.
 
@@ -221,8 +221,12 @@ impl Tracking {
         self.owing.store(false, Ordering::Relaxed);
         for tracker in self.all.read().iter() {
             let owed = std::mem::take(&mut *tracker.owed.lock());
-            if !owed.is_empty() {
-                tracker.tell_keys(&owed);
+            // A message for each prefix, as these never overlap.
+            for prefix in &tracker.prefixes {
+                let keys: Vec<_> = owed.iter().filter(|key| key.starts_with(prefix)).cloned().collect();
+                if !keys.is_empty() {
+                    tracker.tell_keys(&keys);
+                }
             }
         }
     }

@@ -1,16 +1,20 @@
 //! Housekeeping of a worker's partitions, a little at a time.
 
 use super::Worker;
+use crate::config::id;
 use crate::state::State;
 use crate::state::partition::PARTITIONS;
 use crate::state::rates::Counts;
-use crate::state::{expiry, limits, memcache, unix_ms};
+use crate::state::{evict, expiry, limits, memcache, unix_ms};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Looks at due keys per database and tick, so that a partition is held for well under a millisecond.
 const LOOKS: usize = 256;
+
+/// Entries evicted per tick while no request comes that would do it: after `maxmemory` was lowered, say.
+const EVICTIONS: usize = 1000;
 
 const TICKS_PER_SECOND: u64 = 10;
 
@@ -37,17 +41,26 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
         // While a script pauses nothing changes but by it.
         let busy = state.scripts.is_busy();
         let paused = paused || busy || state.housekeeping_paused.load(Ordering::Relaxed);
+        if worker.index == 0 && !paused && evict::is_over(state) {
+            evict::make_room(state, worker.stats(), unix_ms(), EVICTIONS);
+            state.settle_tracking();
+        }
         if paused || !state.active_expire.load(Ordering::Relaxed) {
             continue;
         }
+        let mut worked = Duration::ZERO;
         for partition in (worker.index..PARTITIONS).step_by(workers) {
-            expire(&worker, partition as u8).await;
+            worked += expire(&worker, partition as u8).await;
+        }
+        let (threshold_ms, worked_ms) =
+            (state.config.int(id::LATENCY_MONITOR_THRESHOLD), worked.as_millis() as u64);
+        if threshold_ms > 0 && worked_ms >= threshold_ms as u64 {
+            state.latency.note("expire-cycle", unix_ms() / 1000, worked_ms);
         }
         worker.state.settle_tracking();
     }
 }
 
-/// Removes what is due in one partition, leaving it now and then so that nobody waits long.
 /// Samples what INFO tells the growth or the peak of.
 fn take_figures(state: &State) {
     let stats = &state.stats;
@@ -60,8 +73,16 @@ fn take_figures(state: &State) {
     state.used_memory();
 }
 
-async fn expire(worker: &Worker, partition: u8) {
-    while expire_some(worker, partition) {
+/// Removes what is due in one partition, leaving it now and then so that nobody waits long. Returns how long it was at work.
+async fn expire(worker: &Worker, partition: u8) -> Duration {
+    let mut worked = Duration::ZERO;
+    loop {
+        let began = Instant::now();
+        let more = expire_some(worker, partition);
+        worked += began.elapsed();
+        if !more {
+            return worked;
+        }
         tokio::task::yield_now().await;
     }
 }

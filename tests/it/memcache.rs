@@ -457,3 +457,18 @@ fn a_password_is_wanted_in_the_binary_protocol() {
     let ask = connect();
     assert_eq!(ask(Packet::request(0x00, b"", b"k", b"")), refused);
 }
+
+#[test]
+fn administrators_see_memcached_requests_too() {
+    let node = harness::node(&[]);
+    let mut admin = node.connect();
+    admin.line("CONFIG SET slowlog-log-slower-than 0").expect("a reply");
+    let mut monitor = node.connect();
+    monitor.line("MONITOR").expect("a reply");
+    let mut client = node.connect_memcached();
+    assert_eq!(client.exchange(b"set k 0 0 5\r\nh\"llo\r\n").expect("a reply"), b"STORED\r\n");
+    let shown = monitor.recv().expect("a line").to_string();
+    assert!(shown.contains(r#"] "set" "k" "0" "0" "5" "h\"llo""#), "{shown}");
+    let slow = admin.line("SLOWLOG GET 5").expect("a reply").to_string();
+    assert!(slow.contains(r#"["set" "k" "0" "0" "5""#), "{slow}");
+}

@@ -25,6 +25,7 @@ macro_rules! transcripts {
 
 transcripts! {
     acl
+    admin
     bitmap
     blocking
     cluster

@@ -148,7 +148,7 @@ pub(super) const PROCESS: Group = Group {
         )
         .change(Mutability::Startup),
         row("databases", ONE31, "16", "Number of databases a client can SELECT.").immutable(),
-        row("dir", Kind::Directory, ".", "Directory this node works in: other relative paths start here.")
+        row("dir", Kind::Directory, ".", "Where the relative paths of pidfile, logfile and unixsocket start.")
             .change(Mutability::ProtectedNotWhileLoading),
         row("pidfile", TEXT, "", "File that holds the process id while the node runs; empty writes none.").immutable(),
         row("daemonize", BOOL, "no", "Run in the background, unless supervised. The command returns once the node is ready.").immutable(),
@@ -209,16 +209,15 @@ pub(super) const PROCESS: Group = Group {
             "oom-score-adj",
             Kind::Enum(&["no", "yes", "relative", "absolute"]),
             "no",
-            "Adjust the kernel's OOM score.",
-        )
-        .inert(),
+            "How readily the kernel ends this process when memory is out: more readily by the first of the values below \
+             (relative or yes), exactly that (absolute), or as it found it (no).",
+        ),
         row(
             "oom-score-adj-values",
             Kind::Words(value::oom_scores),
             "0 200 800",
-            "Scores of the process's roles.",
-        )
-        .inert(),
+            "For a primary, a replica and a child that saves, from -1000 to 1000: only the first matters here.",
+        ),
         row("disable-thp", BOOL, "yes", "Turn transparent huge pages off for this process.")
             .immutable()
             .inert(),
