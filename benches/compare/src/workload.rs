@@ -26,6 +26,8 @@ pub enum Op {
     HsetFive,
     /// Count up.
     Incr,
+    /// Run a script of two commands on a key.
+    Eval,
     /// Write one of 1000 fields of a hash.
     Hset,
     /// Put 16 bytes at the head of a list.
@@ -98,6 +100,11 @@ const COLLECTION: Workload =
 const MEMCACHED: Workload = Workload { protocol: Protocol::Memcached, rival_bound: Some(0.95), ..RESP };
 const MEMCACHED16: Workload = Workload { pipeline: 16, rival_bound: Some(0.75), ..MEMCACHED };
 
+/// Counts up, from 1.
+const SCRIPT: &[u8] =
+    b"local v = redis.call('get', KEYS[1])\nif v then return redis.call('incr', KEYS[1]) end\n\
+      return redis.call('set', KEYS[1], 1)";
+
 /// The rows.
 pub const WORKLOADS: &[Workload] = &[
     Workload { name: "GET", quick: true, ..ONE },
@@ -110,6 +117,7 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { name: "MGET 10 x16", op: Op::GetTen, pipeline: 16, ..RESP },
     Workload { name: "INCR", op: Op::Incr, ..RESP },
     Workload { name: "INCR x16", op: Op::Incr, pipeline: 16, ..RESP },
+    Workload { name: "EVAL x16", op: Op::Eval, pipeline: 16, rival_bound: Some(1.0), ..RESP },
     Workload { name: "HSET", op: Op::Hset, pipeline: 1, rival_bound: None, ..COLLECTION },
     Workload { name: "HSET x16", op: Op::Hset, quick: true, ..COLLECTION },
     Workload { name: "LPUSH x16", op: Op::Lpush, ..COLLECTION },
@@ -182,6 +190,7 @@ impl Workload {
                 }
             }
             Op::Incr => array(&[b"INCR", &key], out),
+            Op::Eval => array(&[b"EVAL", SCRIPT, b"1", &key], out),
             Op::Hset => array(&[b"HSET", &key, &drawn(rng), b"value:0123456789"], out),
             Op::Lpush => array(&[b"LPUSH", &key, &drawn(rng)], out),
             Op::Sadd => array(&[b"SADD", &key, &drawn(rng)], out),
