@@ -1,9 +1,14 @@
 # What people do with this repository. `make test` is the whole test suite.
 
-.PHONY: run test lint bench-compare bench-compare-quick fuzz miri
+.PHONY: run cluster test lint bench-compare bench-compare-quick fuzz miri
 
 run:
 	cargo run --release
+
+# Three nodes on this machine, on ports 6379 to 6381, until it is interrupted.
+cluster:
+	cargo build --release
+	conf/three-nodes target/release/shoal
 
 # Rust first, then real clients against a node. The differential tests and the transcripts' oracle want
 # redis-server and memcached, the clients' suites python3, node and php: what is missing is skipped and said so.

@@ -154,7 +154,20 @@ impl Link {
         limit: Duration,
     ) -> Result<Link, LinkError> {
         let shake = async {
-            let mut stream = TcpStream::connect(address).await?;
+            let stream = TcpStream::connect(address).await?;
+            Link::begin(stream, me, limits, limit).await
+        };
+        timeout(limit, shake).await.unwrap_or(Err(LinkError::Timeout))
+    }
+
+    /// [`Link::connect`] over a connection that is there.
+    pub async fn begin(
+        mut stream: TcpStream,
+        me: &Identity,
+        limits: Limits,
+        limit: Duration,
+    ) -> Result<Link, LinkError> {
+        let shake = async {
             stream.set_nodelay(true)?;
             let peer = introduce(&mut stream, me).await?;
             Ok(Link::new(stream, peer, limits))

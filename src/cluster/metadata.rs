@@ -225,6 +225,8 @@ pub enum Change {
     },
     /// How many nodes are to hold each partition.
     Copies(usize),
+    /// All of these in their order, as far as each can be made.
+    Several(Vec<Change>),
 }
 
 /// What came of a change.
@@ -264,6 +266,7 @@ impl Metadata {
     /// Makes `change` if it can be made.
     pub fn apply(&mut self, change: Change) -> Outcome {
         let outcome = match change {
+            Change::Several(changes) => return self.several(changes),
             Change::Found { cluster, member, copies } => self.found(cluster, member, copies),
             Change::Join(member) => self.join(member),
             Change::Down(node) => self.down(node),
@@ -543,6 +546,18 @@ impl Metadata {
                 Outcome::Changed
             }
         }
+    }
+
+    /// Changed if any did, else what the last one came to.
+    fn several(&mut self, changes: Vec<Change>) -> Outcome {
+        let mut outcome = Outcome::Unchanged;
+        for change in changes {
+            let next = self.apply(change);
+            if outcome != Outcome::Changed {
+                outcome = next;
+            }
+        }
+        outcome
     }
 
     fn set_copies(&mut self, copies: usize) -> Outcome {

@@ -13,6 +13,7 @@ use super::{Cx, parse, permission, table};
 use crate::state::State;
 use crate::state::clients::Mail;
 use crate::state::partition::partition_of;
+use crate::state::replication::Waits;
 use crate::state::waiting::Waiter;
 use crate::text::long_double::LongDouble;
 use shoal_protocol::resp::{Args, Output, OwnedArgs};
@@ -165,11 +166,13 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
             Err(error)
         }
     };
+    keys.note_effects(row.command, args);
+    let mut waits = Waits::default();
     // A key of another type is none to wait for, as long as it has it.
     let again = matches!(client.waiting, Waiting::Served { again: true }) || result == Err(error::WRONG_TYPE);
     if again {
         waiter.wait_on();
-        return keys.leave();
+        return keys.leave(&mut waits);
     }
     if let Err(error) = result {
         out.clear();
@@ -185,8 +188,9 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
         keys.with_partition(partition_of(key), |partition| partition.dequeue(waiter, key));
     }
     waiter.served();
-    waiter.client.send(Mail::Unblocked(out.take_bytes()));
-    keys.leave()
+    let ready = keys.leave(&mut waits);
+    waiter.client.send(Mail::Unblocked { reply: out.take_bytes(), waits });
+    ready
 }
 
 /// Takes a waiter whose wait was cancelled out of its queues. No partition is held.

@@ -6,6 +6,7 @@
 use super::client::{Client, Multi, Replies, Waiting};
 use super::clock::Clock;
 use super::error::{self, CmdError};
+use super::forward;
 use super::keys::{Keys, Located, Routed};
 use super::record::{self, Cost};
 use super::spec::{Begin, Find};
@@ -55,10 +56,12 @@ pub struct Site<'s, 'c> {
 }
 
 /// The partitions a command needs.
-pub(super) enum Needs {
+pub enum Needs {
+    /// None.
     Nothing,
     /// Those of these keys, of which there is at least one.
     Keys(Routed),
+    /// All.
     All,
 }
 
@@ -226,6 +229,9 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
     let Some(_claim) = claim(site.state, scripted) else { return Flow::Contended };
     let mut needs = needs(row.command, args, known);
     let Some(held) = enter(site.state, &mut needs) else { return Flow::Contended };
+    if forward::forward(site, row, args, &held) {
+        return Flow::Next;
+    }
     let routed = match needs {
         Needs::Keys(routed) => routed,
         Needs::Nothing | Needs::All => Routed::new(),
@@ -256,6 +262,7 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: &mu
     let pause = site.pause;
     let mut cx = Cx { state, stats, client, keys: &mut *keys, out, clock, pause, command };
     let result = (command.run)(&mut cx, args);
+    keys.note_effects(command, args);
     if let Some(tracked) = &site.client.tracking {
         super::tracking::remember(keys, tracked, command, args);
     }
@@ -281,7 +288,8 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: &mu
 /// Leaves the partitions and serves those who waited for what was changed.
 #[inline]
 pub(super) fn settle(site: &mut Site, keys: Keys) {
-    let ready = keys.leave();
+    site.client.is_unsettled |= site.state.cluster.is_on();
+    let ready = keys.leave(&mut site.client.waits);
     if !ready.is_empty() {
         super::blocking::serve(site, ready);
     }
@@ -337,6 +345,15 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
         site.state.keyspace.try_enter_all(partitions.iter().copied())
     };
     let Some(held) = held else { return Flow::Contended };
+    if let Some(multi) = site.client.multi.take() {
+        let forwarded = forward::forward_transaction(site, &multi, &held);
+        site.client.multi = Some(multi);
+        if forwarded {
+            drop(held);
+            super::transaction::leave(site.state, site.client);
+            return Flow::Next;
+        }
+    }
     let (db, now_ms) = (site.client.db, site.clock.unix_ms);
     let mut keys = Keys::new(site.state, site.stats, held, Routed::new(), db, now_ms);
     keys.no_touch = site.client.no_touch;
@@ -408,6 +425,14 @@ pub(super) fn needs(command: &Command, args: Args, known: Option<Located>) -> Ne
             }
             if routed.is_empty() { Needs::Nothing } else { Needs::Keys(routed) }
         }
+    }
+}
+
+/// Whether this node serves all the keys of a request, by its map.
+pub(super) fn is_served_here(state: &State, command: &Command, args: Args) -> bool {
+    match needs(command, args, None) {
+        Needs::Nothing | Needs::All => true,
+        Needs::Keys(routed) => routed.iter().all(|key| state.cluster.leads(key.partition)),
     }
 }
 

@@ -4,11 +4,13 @@
 //! [`ClientShared`].
 
 use super::blocking::Nothing;
+use super::forward::Forwarded;
 use super::tracking::Tracked;
 use crate::command::table::Row;
 use crate::state::acl::User;
 use crate::state::clients::{ClientShared, client_flag};
 use crate::state::pubsub::Kind;
+use crate::state::replication::Waits;
 use crate::state::waiting::Waiter;
 use hashbrown::HashSet;
 use shoal_protocol::resp::OwnedArgs;
@@ -156,6 +158,16 @@ pub struct Client {
     pub blocked: Option<Blocked>,
     /// Whether commands may wait.
     pub waiting: Waiting,
+    /// Requests that other nodes are to answer, in the order of their replies.
+    pub forwarded: Vec<Forwarded>,
+    /// Whether its requests come from another node, which is not to be sent elsewhere.
+    pub is_peer: bool,
+    /// Set when a request of a peer was not run, as this node does not serve its keys.
+    pub refused: bool,
+    /// Whether something was read that counts only if this node still served it after that.
+    pub is_unsettled: bool,
+    /// What has to arrive at other nodes before the replies written so far may be sent.
+    pub waits: Waits,
     /// Commands run for it.
     pub commands: u64,
     /// Whether memory was used up when the present script began.
@@ -184,6 +196,11 @@ impl Client {
             tracking: None,
             blocked: None,
             waiting: Waiting::Allowed,
+            forwarded: Vec::new(),
+            is_peer: false,
+            refused: false,
+            is_unsettled: false,
+            waits: Waits::default(),
             commands: 0,
             script_oom: false,
             in_script: false,

@@ -170,6 +170,9 @@ fn keys(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let mut len = 0;
     for partition in partitions(pattern) {
         keys.with_partition(partition, |partition| {
+            if !partition.is_led() {
+                return;
+            }
             for entry in partition.dbs[db].iter() {
                 let matches = pattern.is_none_or(|pattern| glob_match(pattern, entry.key(), false));
                 if matches && !entry.is_expired(now_ms) {
@@ -205,6 +208,10 @@ fn scan_(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let mut expired: Vec<Box<[u8]>> = Vec::new();
     while left > 0 && partition <= usize::from(*range.end()) {
         let number = partition as u8;
+        // The rest is another node's, which goes on from this cursor.
+        if !cx.keys.with_partition(number, |partition| partition.is_led()) {
+            break;
+        }
         cursor = cx.keys.with_partition(number, |partition| {
             partition.dbs[db].scan(cursor, left, |entry| {
                 left = left.saturating_sub(1);

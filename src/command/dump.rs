@@ -170,7 +170,7 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 /// How large restored collections may be in their small forms.
-fn limits(state: &State) -> Limits {
+pub(super) fn limits(state: &State) -> Limits {
     Limits {
         list: super::list::limits(state),
         hash: super::hash::limits(state),

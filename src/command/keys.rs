@@ -7,6 +7,7 @@
 //! Invariant: every key asked for lies in a held partition, as routing by the command's row ensures; for scripts, which
 //! may name keys as they go, a missing partition is entered on the way.
 
+mod effects;
 mod fields;
 
 use super::error::{CmdError, WRONG_TYPE};
@@ -17,6 +18,7 @@ use crate::state::expiry;
 use crate::state::keyspace::Held;
 use crate::state::lazyfree::Garbage;
 use crate::state::partition::{Partition, partition_of};
+use crate::state::replication::Waits;
 use crate::state::stats::WorkerStats;
 use crate::state::tracking::Tracker;
 use crate::store::db::Met;
@@ -220,9 +222,10 @@ impl<'a> Keys<'a> {
         self.ready.append(&mut ready);
     }
 
-    /// Leaves the partitions; returns the keys whose waiters are to be served.
+    /// Leaves the partitions; returns the keys whose waiters are to be served. What an answer has to wait for is added to `waits`.
     #[must_use]
-    pub fn leave(self) -> Vec<(usize, Box<[u8]>)> {
+    pub fn leave(mut self, waits: &mut Waits) -> Vec<(usize, Box<[u8]>)> {
+        self.commit(waits);
         self.stats.changes.add(self.dirty);
         self.ready
     }
@@ -497,10 +500,14 @@ impl<'a> Keys<'a> {
 
     // Whole partitions.
 
-    /// Visits every partition in order, those held and, one at a time, the others.
+    /// Visits every partition this node serves in order, those held and, one at a time, the others.
     pub fn each_partition(&mut self, mut visit: impl FnMut(u8, &mut Partition)) {
         for partition in 0..=u8::MAX {
-            self.with_partition(partition, |found| visit(partition, found));
+            self.with_partition(partition, |found| {
+                if found.is_led() {
+                    visit(partition, found);
+                }
+            });
         }
     }
 

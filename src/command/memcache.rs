@@ -10,6 +10,7 @@
 mod admin;
 mod binary;
 mod dump;
+mod forward;
 mod item;
 mod meta;
 mod permission;
@@ -45,8 +46,8 @@ pub enum Progress {
     Walk(dump::Walk),
 }
 
-/// Runs one request, or goes on with it as `progress` says.
-pub fn call(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow {
+/// Runs one request, or goes on with it as `progress` says. `raw` is what it was read from, for other nodes.
+pub fn call(site: &mut Site, request: &Request, raw: &[u8], progress: &mut Progress) -> Flow {
     if site.out.len() >= FULL {
         return Flow::Full;
     }
@@ -68,12 +69,15 @@ pub fn call(site: &mut Site, request: &Request, progress: &mut Progress) -> Flow
     if site.state.pause.begun() && is_held(site, || writes(request)) {
         return Flow::Paused;
     }
+    if forward::text(site, request, raw) {
+        return Flow::Next;
+    }
     let flow = run(site, request, progress);
     ran(site, flow, progress)
 }
 
 /// The same, of a request of the binary protocol.
-pub fn call_binary(site: &mut Site, frame: &Frame, progress: &mut Progress) -> Flow {
+pub fn call_binary(site: &mut Site, frame: &Frame, raw: &[u8], progress: &mut Progress) -> Flow {
     if site.out.len() >= FULL {
         return Flow::Full;
     }
@@ -88,6 +92,9 @@ pub fn call_binary(site: &mut Site, frame: &Frame, progress: &mut Progress) -> F
     }
     if site.state.pause.begun() && is_held(site, || binary::writes(&frame.request)) {
         return Flow::Paused;
+    }
+    if forward::binary(site, frame, raw) {
+        return Flow::Next;
     }
     let flow = binary::run(site, frame, progress);
     ran(site, flow, progress)
@@ -198,12 +205,18 @@ fn on_key<'s, R>(
 ) -> Option<R> {
     let key = Located::new(key);
     let guard = site.state.keyspace.try_enter(key.partition)?;
+    let cluster = &site.state.cluster;
+    if cluster.is_on() && !(guard.is_led() && cluster.has_lease()) {
+        site.client.refused = site.client.is_peer;
+        return None;
+    }
     let mut held = Held::new();
     held.push((key.partition, guard));
     let (db, now_ms) = (site.client.db, site.clock.unix_ms);
     let mut keys = Keys::new(site.state, site.stats, held, Routed::from_buf([key]), db, now_ms);
     keys.client_id = site.client.shared.id;
     let result = work(&mut keys, site.out);
+    keys.note_states();
     call::settle(site, keys);
     Some(result)
 }

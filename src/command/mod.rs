@@ -11,10 +11,12 @@ pub mod client;
 pub mod client_filter;
 pub mod clock;
 pub mod error;
+pub mod forward;
 pub mod keys;
 pub mod parse;
 pub mod permission;
 pub mod record;
+pub mod replay;
 pub mod reply;
 pub mod scan;
 pub mod script_run;
@@ -272,6 +274,8 @@ pub mod flag {
     pub const WHOLE: Flags = Flags(1 << 24);
     /// Our own, with WHOLE: enters all partitions at once even outside EXEC.
     pub const ATOMIC: Flags = Flags(1 << 25);
+    /// Our own: leaves something to chance, so that copies are told its result.
+    pub const BY_RESULT: Flags = Flags(1 << 26);
     /// Our own: runs or changes scripts, for which it needs the claim.
     pub const SCRIPT: Flags = Flags(1 << 31);
 }

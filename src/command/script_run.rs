@@ -172,6 +172,9 @@ impl Host for Run<'_, '_, '_> {
     fn call(&mut self, args: Args<'_>, out: &mut Output) -> Result<(), String> {
         let row = self.admit(args)?;
         let cx = &mut *self.cx;
+        if cx.state.cluster.is_on() && !call::is_served_here(cx.state, row.command, args) {
+            return Err("ERR Script attempted to access keys that another node serves".into());
+        }
         let (state, stats) = (cx.state, cx.stats);
         cx.keys.forget_routed();
         let mut site =

@@ -50,7 +50,7 @@ pub const COMMANDS: &[Command] = &[
         "source destination member",
         "Moves a member from one set to another.",
     ),
-    command("spop", -2, Group::Set, spop).flags(REMOVE).keys(spec::ACCESS_DELETE).tips(RANDOM).doc(
+    command("spop", -2, Group::Set, spop).flags(REMOVE.or(flag::BY_RESULT)).keys(spec::ACCESS_DELETE).tips(RANDOM).doc(
         "1.0.0",
         "key [count]",
         "Returns one or more random members from a set after removing them. Deletes the set if the last member was popped.",

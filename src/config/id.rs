@@ -77,6 +77,14 @@ pub const LATENCY_TRACKING_INFO_PERCENTILES: Id = Id::of("latency-tracking-info-
 pub const NOTIFY_KEYSPACE_EVENTS: Id = Id::of("notify-keyspace-events");
 pub const RDB_VERSION_CHECK: Id = Id::of("rdb-version-check");
 pub const SAVE: Id = Id::of("save");
+pub const JOIN: Id = Id::of("join");
+/// `copies`.
+pub const COPIES: Id = Id::of("copies");
+/// `witness`.
+pub const WITNESS: Id = Id::of("witness");
+/// `cluster-secret`.
+pub const CLUSTER_SECRET: Id = Id::of("cluster-secret");
+/// `cluster-port`.
 pub const CLUSTER_PORT: Id = Id::of("cluster-port");
 pub const CLUSTER_ENABLED: Id = Id::of("cluster-enabled");
 pub const CLUSTER_ANNOUNCE_IP: Id = Id::of("cluster-announce-ip");

@@ -267,16 +267,23 @@ pub(super) fn addresses(words: &[&str]) -> Result<String, &'static str> {
     }
 }
 
-/// Members of a cluster, `host:port` each; a single empty word stands for none.
+/// Members of a cluster, `host:port` each, with `@cluster-port` behind it where that is not port + 10000; a single empty word stands
+/// for none.
 pub(super) fn peers(words: &[&str]) -> Result<String, &'static str> {
     if words == [""] {
         return Ok(String::new());
     }
-    let fits = |word: &&str| match word.rsplit_once(':') {
-        Some((host, port)) => !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0),
-        None => false,
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let fits = |word: &&str| {
+        let (client, cluster_port) = word.split_once('@').map_or((*word, None), |(c, p)| (c, Some(p)));
+        let is_client = client.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port));
+        is_client && cluster_port.is_none_or(is_port)
     };
-    if words.iter().all(fits) { Ok(words.join(" ")) } else { Err("each member must be given as host:port") }
+    if words.iter().all(fits) {
+        Ok(words.join(" "))
+    } else {
+        Err("each member must be given as host:port or host:port@cluster-port")
+    }
 }
 
 /// Where a primary is: host and port, or `no one`, kept as the empty text.

@@ -35,6 +35,8 @@ pub(super) enum Turn {
     Hold,
     /// There is more to run, on a stack of its own.
     OnStack,
+    /// Other nodes have to answer, or to have what was changed, before the output is sent.
+    Settle,
     /// Send what is due and close.
     Close,
 }

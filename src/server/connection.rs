@@ -7,13 +7,14 @@
 
 use super::codec::{Codec, Protocol, Turn};
 use super::stream::Stream;
-use super::{mail, on_stack};
+use super::{forward, mail, on_stack};
 use crate::command::blocking;
 use crate::command::call::Site;
 use crate::command::client::Client;
 use crate::config::id;
 use crate::state::clients::{ClientShared, client_flag};
 use crate::state::limits;
+use crate::state::replication::Waits;
 use crate::worker::{Scratch, Worker};
 use shoal_protocol::resp::Output;
 use std::future::{Future, poll_fn};
@@ -54,6 +55,8 @@ pub struct Connection {
     waker: Option<Waker>,
     /// How the last turn ended, if what follows from it is still to be done.
     next: Option<Turn>,
+    /// How the turn ended whose output waits for other nodes.
+    after: Turn,
 }
 
 /// Why [`Connection::turns`] ended.
@@ -96,6 +99,7 @@ impl Connection {
             full: false,
             waker: None,
             next: None,
+            after: Turn::Done,
         }
     }
 
@@ -147,14 +151,20 @@ impl Connection {
 
     /// Does what is due after a turn that ended so.
     async fn finish(&mut self, mut turn: Turn) -> io::Result<Option<End>> {
-        while turn == Turn::Again {
-            tokio::task::yield_now().await;
-            // What making room for the request has to tell comes before its reply.
-            if self.client.shared.has_mail() {
-                let (state, stats) = (&self.worker.state, self.worker.stats());
-                mail::open(state, stats, &mut self.client, &mut self.output);
+        loop {
+            match turn {
+                Turn::Again => {
+                    tokio::task::yield_now().await;
+                    // What making room for the request has to tell comes before its reply.
+                    if self.client.shared.has_mail() {
+                        let (state, stats) = (&self.worker.state, self.worker.stats());
+                        mail::open(state, stats, &mut self.client, &mut self.output);
+                    }
+                    turn = if self.client.killed { Turn::Close } else { self.turn(0, Into::Own)? };
+                }
+                Turn::Settle => turn = self.settle().await?,
+                _ => break,
             }
-            turn = if self.client.killed { Turn::Close } else { self.turn(0, Into::Own)? };
         }
         match turn {
             Turn::Close if self.client.killed => return Ok(Some(End::Closed)),
@@ -165,7 +175,7 @@ impl Connection {
             Turn::OnStack => return Ok(Some(End::OnStack)),
             Turn::Hold => self.hold(),
             Turn::Full => self.full = true,
-            Turn::Done | Turn::Again => {}
+            Turn::Done | Turn::Again | Turn::Settle => {}
         }
         Ok(None)
     }
@@ -403,6 +413,10 @@ impl Connection {
         if self.is_over_output_limit() {
             return Ok(self.kill());
         }
+        if !self.is_settled() {
+            self.after = turn;
+            return Ok(Turn::Settle);
+        }
         let flushed = self.flush()?;
         if self.output.len() > STRANGER_OUTPUT && self.client.needs_login() {
             return Ok(self.kill());
@@ -416,7 +430,7 @@ impl Connection {
         Ok(match turn {
             Turn::Done => flushed,
             Turn::Full if self.output.is_empty() => Turn::Again,
-            Turn::Full | Turn::Again | Turn::Hold | Turn::OnStack | Turn::Close => turn,
+            Turn::Full | Turn::Again | Turn::Hold | Turn::OnStack | Turn::Settle | Turn::Close => turn,
         })
     }
 
@@ -437,8 +451,59 @@ impl Connection {
         self.input = own;
     }
 
+    /// Whether the output may be sent: no other node has a part in it, or all have done theirs.
+    #[inline]
+    fn is_settled(&self) -> bool {
+        !self.worker.state.cluster.is_on()
+            || (self.client.waits.is_empty() && self.client.forwarded.is_empty() && !self.client.is_unsettled)
+    }
+
+    /// Waits for other nodes, then sends the output and goes on as the turn ended.
+    async fn settle(&mut self) -> io::Result<Turn> {
+        if !self.client.forwarded.is_empty() {
+            let parts = self.client.forwarded.iter().flat_map(|request| &request.parts);
+            let tokens: Vec<u64> = parts.map(|part| part.token).filter(|token| *token != 0).collect();
+            let answered = forward::answer(&self.worker, &mut self.client, &mut self.output);
+            if tokens.is_empty() {
+                answered.await;
+            } else {
+                // What may wait for long ends with its client.
+                let is_there = tokio::select! {
+                    () = answered => true,
+                    () = until_closed(&mut self.stream, &mut self.input) => false,
+                };
+                if !is_there {
+                    forward::cancel(&self.worker, &tokens);
+                    return Ok(self.kill());
+                }
+            }
+        }
+        let had_to_wait = !self.client.waits.is_empty();
+        let waits = &mut self.client.waits;
+        let arrived = poll_fn(|task| waits.poll(task)).await;
+        let was_read = std::mem::take(&mut self.client.is_unsettled);
+        let in_time = !was_read || had_to_wait || self.worker.state.cluster.has_lease();
+        if !(arrived && in_time) {
+            self.client.waits = Waits::default();
+            self.output.clear();
+            forward::lost(&mut self.output);
+            self.client.closing = true;
+        }
+        let after = std::mem::replace(&mut self.after, Turn::Done);
+        let flushed = self.flush()?;
+        Ok(match after {
+            Turn::Done | Turn::Settle => flushed,
+            Turn::Full if self.output.is_empty() => Turn::Again,
+            _ if self.client.closing => Turn::Close,
+            after => after,
+        })
+    }
+
     /// Sends what the socket takes.
     fn flush(&mut self) -> io::Result<Turn> {
+        if !self.is_settled() {
+            return Ok(Turn::Settle);
+        }
         while !self.output.is_empty() {
             match self.write() {
                 Ok(sent) => {
@@ -504,6 +569,26 @@ impl Connection {
         };
         tokio::time::timeout(std::time::Duration::from_secs(5), send).await.unwrap_or(Ok(()))
     }
+}
+
+/// Reads on behind `input` until the client is gone, or more is there than is kept aside.
+async fn until_closed(stream: &mut Stream, input: &mut Vec<u8>) {
+    while input.len() < SET_ASIDE {
+        input.reserve(KEEP);
+        let start = input.len();
+        let read = poll_fn(|task| {
+            let mut buf = ReadBuf::uninit(input.spare_capacity_mut());
+            stream.poll_read(task, &mut buf).map_ok(|()| buf.filled().len())
+        });
+        match read.await {
+            Ok(len @ 1..) => {
+                // SAFETY: the read initialised `len` bytes right behind the first `start`.
+                unsafe { input.set_len(start + len) };
+            }
+            _ => return,
+        }
+    }
+    std::future::pending().await
 }
 
 /// However it ends, by a panic in a command too, nobody may go on reckoning with it.

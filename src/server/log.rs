@@ -9,7 +9,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
@@ -42,6 +43,8 @@ pub fn start(config: &Config) -> Result<(), Error> {
         }
     };
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(colours).with_writer(writer);
+    // What libraries log is about their insides; what an administrator must know of it is said by us.
+    let lines = lines.with_filter(filter_fn(|line| line.target().starts_with("shoal")));
     let (filter, handle) = reload::Layer::new(level(config));
     if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
         let _ = LEVEL.set(handle);

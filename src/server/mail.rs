@@ -12,8 +12,9 @@ pub(super) fn open(state: &State, stats: &WorkerStats, client: &mut Client, out:
     while let Some(mail) = client.shared.receive() {
         match mail {
             Mail::Push(bytes) => out.raw(&bytes),
-            Mail::Unblocked(bytes) => {
-                out.raw(&bytes);
+            Mail::Unblocked { reply, waits } => {
+                out.raw(&reply);
+                client.waits.append(waits);
                 client.commands += 1;
                 blocking::end(state, client);
             }

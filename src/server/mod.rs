@@ -2,12 +2,16 @@
 
 mod codec;
 pub mod connection;
+mod feeder;
+mod forward;
 pub mod listen;
 pub mod listeners;
 pub mod log;
 mod mail;
+mod member;
 pub mod node;
 mod on_stack;
+mod peer;
 mod reconfigure;
 mod run_memcache;
 mod run_resp;

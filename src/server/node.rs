@@ -2,7 +2,7 @@
 
 use super::codec::Protocol;
 use super::listeners::{self, Listeners, Unavailable};
-use super::{listen, reconfigure, unix};
+use super::{listen, member, reconfigure, unix};
 use crate::config::{Config, id};
 use crate::error::Error;
 use crate::state::State;
@@ -14,12 +14,14 @@ use std::thread::JoinHandle;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// A node, running in threads of its own until it is stopped or dropped.
 pub struct Node {
     state: Arc<State>,
     workers: Vec<JoinHandle<()>>,
     lazyfree: Option<JoinHandle<()>>,
+    member: Option<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
     memcached_addresses: Vec<SocketAddr>,
     /// The file of its Unix socket, to be removed at the end.
@@ -69,14 +71,26 @@ impl Node {
         let state = Arc::new(State::new(config, workers, crate::command::acl::catalogue()));
         crate::command::acl::load_users(&state)?;
         reconfigure::follow(&state, &listeners);
+        let port_of = |addresses: &[SocketAddr]| addresses.first().map_or(0, SocketAddr::port);
+        let ports = (port_of(&addresses), port_of(&memcached_addresses));
+        let setup = member::set_up(&state, ports.0)?;
+        let mut hand_outs = Vec::with_capacity(workers);
         let spawn = |(index, sockets)| {
             let state = Arc::clone(&state);
             let listeners = Arc::clone(&listeners);
             let name = format!("worker-{index}");
-            let run = move || run_worker(state, (index, workers), listeners, sockets);
+            let (hand_out, jobs) = tokio::sync::mpsc::unbounded_channel();
+            hand_outs.push(hand_out);
+            let run = move || run_worker(state, (index, workers), listeners, sockets, jobs);
             std::thread::Builder::new().name(name).spawn(run).map_err(|source| Error::Thread { source })
         };
         let workers = sockets.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
+        let member = {
+            let state = Arc::clone(&state);
+            let run = move || member::run(&state, setup, ports, hand_outs);
+            let thread = std::thread::Builder::new().name("member".into()).spawn(run);
+            Some(thread.map_err(|source| Error::Thread { source })?)
+        };
         let lazyfree = {
             let state = Arc::clone(&state);
             let run = move || state.lazyfree.run();
@@ -84,7 +98,7 @@ impl Node {
             Some(thread.map_err(|source| Error::Thread { source })?)
         };
         let unix_path = (!unix_path.is_empty()).then_some(unix_path);
-        Ok(Node { state, workers, lazyfree, addresses, memcached_addresses, unix_path })
+        Ok(Node { state, workers, lazyfree, member, addresses, memcached_addresses, unix_path })
     }
 
     /// Where it speaks RESP.
@@ -122,13 +136,20 @@ impl Node {
                 _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
                 () = poll_fn(|task| self.state.poll_stop(main, task)) => {}
             }
+            // In a cluster it hands over first; another signal says not to wait for that.
+            self.state.leave();
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = poll_fn(|task| self.state.poll_stop(main, task)) => {}
+            }
         });
         self.stop();
         self.join();
     }
 
     fn join_workers(&mut self) {
-        for thread in self.workers.drain(..).chain(self.lazyfree.take()) {
+        for thread in self.workers.drain(..).chain(self.member.take()).chain(self.lazyfree.take()) {
             if thread.join().is_err() {
                 tracing::error!("a thread ended by a panic");
             }
@@ -186,6 +207,7 @@ fn run_worker(
     (index, workers): (usize, usize),
     listeners: Arc<Listeners>,
     sockets: Sockets,
+    jobs: UnboundedReceiver<member::Job>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -217,6 +239,7 @@ fn run_worker(
         }
         let own = worker.clone();
         tokio::task::spawn_local(async move { listeners.serve(own).await });
+        tokio::task::spawn_local(member::work(worker.clone(), jobs));
         tokio::task::spawn_local(tick::run(worker.clone(), workers));
         poll_fn(|task| state.poll_stop(index, task)).await;
     });

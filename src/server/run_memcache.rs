@@ -53,6 +53,14 @@ pub(super) fn run(site: &mut Site, reader: &mut Reader, bytes: &[u8]) -> (usize,
     }
 }
 
+/// Runs one request that another node has passed on.
+pub(super) fn run_one(mut site: Site, bytes: &[u8]) -> Flow {
+    match run(&mut site, &mut Reader::default(), bytes) {
+        (_, Turn::Again) => Flow::Contended,
+        _ => Flow::Next,
+    }
+}
+
 fn run_text(
     site: &mut Site,
     parser: &mut RequestParser,
@@ -66,13 +74,14 @@ fn run_text(
         match parser.parse(&bytes[consumed..], &limits) {
             Ok(None) => break,
             Ok(Some((request, len))) => {
+                let raw = &bytes[consumed..consumed + len];
                 let (began_ns, mark) = (site.clock.now_ns(), site.out.mark());
                 // A request that authenticates is a secret.
                 let is_known = site.client.authenticated;
-                match memcache::call(site, &request, progress) {
+                match memcache::call(site, &request, raw, progress) {
                     Flow::Next if is_known => {
                         let reply = site.out.len_since(mark);
-                        record::memcached(site, &bytes[consumed..consumed + len], began_ns, reply);
+                        record::memcached(site, raw, began_ns, reply);
                         consumed += len;
                     }
                     Flow::Next => consumed += len,
@@ -106,13 +115,15 @@ fn run_binary(
         let before = parser.clone();
         match parser.parse(&bytes[consumed..], &limits) {
             Ok(None) => break,
-            Ok(Some((frame, len))) => match memcache::call_binary(site, &frame, progress) {
-                Flow::Next => consumed += len,
-                unfinished => {
-                    *parser = before;
-                    return (consumed, unfinished.into());
+            Ok(Some((frame, len))) => {
+                match memcache::call_binary(site, &frame, &bytes[consumed..consumed + len], progress) {
+                    Flow::Next => consumed += len,
+                    unfinished => {
+                        *parser = before;
+                        return (consumed, unfinished.into());
+                    }
                 }
-            },
+            }
             Err(binary::NoMagic) => return (bytes.len(), close(site)),
         }
         if site.client.closing {

@@ -93,6 +93,8 @@ pub struct Acl {
     /// Who was refused what.
     pub log: log::Log,
     default: Arc<User>,
+    /// Stands for other nodes, which have checked what they pass on; none of the users.
+    peer: Arc<User>,
     users: RwLock<BTreeMap<Box<[u8]>, Arc<User>>>,
 }
 
@@ -118,14 +120,20 @@ impl Acl {
     /// A node's users: the default one, which needs no password and may do everything.
     pub fn new(catalogue: Catalogue, all_channels: bool) -> Acl {
         let rules = Rules::of_default(Terms { catalogue: &catalogue, all_channels });
+        let peer = Arc::new(User::new(b"", rules.clone()));
         let default = Arc::new(User::new(DEFAULT, rules));
         let users = RwLock::new(BTreeMap::from([(DEFAULT.into(), Arc::clone(&default))]));
-        Acl { catalogue, log: log::Log::default(), default, users }
+        Acl { catalogue, log: log::Log::default(), default, peer, users }
     }
 
     /// What rules are read against.
     pub fn terms(&self, all_channels: bool) -> Terms<'_> {
         Terms { catalogue: &self.catalogue, all_channels }
+    }
+
+    /// Whoever another node speaks for: what that is allowed was checked there.
+    pub fn peer(&self) -> &Arc<User> {
+        &self.peer
     }
 
     /// The default user.

@@ -3,6 +3,7 @@
 //! A connection's own state belongs to its worker. What others may read is here as atomics, written by the worker
 //! in passing; what others want of it (a push, a close) is put into its inbox, and its worker is woken.
 
+use super::replication::Waits;
 use super::waiting::Waiter;
 use crossbeam::queue::SegQueue;
 use parking_lot::Mutex;
@@ -16,7 +17,12 @@ pub enum Mail {
     /// Bytes to send, already in the client's protocol version.
     Push(Arc<[u8]>),
     /// The reply it waited for.
-    Unblocked(Vec<u8>),
+    Unblocked {
+        /// The reply.
+        reply: Vec<u8>,
+        /// What has to arrive at other nodes before it may be sent.
+        waits: Waits,
+    },
     /// Stop waiting (CLIENT UNBLOCK): with the error, or as if the time were up.
     Unblock {
         /// With the error.
@@ -219,7 +225,18 @@ pub struct Clients {
 impl Clients {
     /// Registers a connection.
     pub fn add(&self, addr: String, laddr: String, now_ms: i64) -> Arc<ClientShared> {
-        let client = Arc::new(ClientShared {
+        let client = self.create(addr, laddr, now_ms);
+        self.by_id.lock().insert(client.id, Arc::clone(&client));
+        client
+    }
+
+    /// What stands for a connection where there is none: requests of other nodes. Nobody sees it.
+    pub fn detached(&self) -> Arc<ClientShared> {
+        self.create(String::new(), String::new(), 0)
+    }
+
+    fn create(&self, addr: String, laddr: String, now_ms: i64) -> Arc<ClientShared> {
+        Arc::new(ClientShared {
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
             addr,
             laddr,
@@ -238,9 +255,7 @@ impl Clients {
             mail: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             waker: Mutex::default(),
-        });
-        self.by_id.lock().insert(client.id, Arc::clone(&client));
-        client
+        })
     }
 
     /// Closes a connection and forgets it at once.

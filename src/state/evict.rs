@@ -89,6 +89,7 @@ pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -
         let evicted = if fits { db.remove(h, &best.key) } else { None };
         if evicted.is_some() {
             state.key_changed(&mut partition, best.db, &best.key, 0);
+            partition.tell_copies(best.partition);
         }
         drop(partition);
         if let Some(entry) = evicted {
@@ -118,7 +119,7 @@ fn fill(
         let partition = state.keyspace.enter(number);
         let count = |db: &Db| if volatile { db.volatile_len() } else { db.len() };
         let total: usize = partition.dbs.iter().map(count).sum();
-        if total == 0 {
+        if total == 0 || !partition.is_led() {
             continue;
         }
         for _ in 0..samples {

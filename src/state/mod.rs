@@ -5,7 +5,9 @@
 pub mod access;
 pub mod acl;
 pub mod clients;
+pub mod cluster;
 pub mod command_log;
+pub mod effect;
 pub mod errors;
 pub mod evict;
 pub mod expiry;
@@ -20,6 +22,7 @@ pub mod partition;
 pub mod pause;
 pub mod pubsub;
 pub mod rates;
+pub mod replication;
 pub mod scripts;
 pub mod stats;
 pub mod tracking;
@@ -58,6 +61,8 @@ pub struct State {
     pub pubsub: pubsub::PubSub,
     /// The connections.
     pub clients: clients::Clients,
+    /// The nodes it shares its keys with.
+    pub cluster: cluster::Cluster,
     /// Versions of values.
     pub versions: version::Versions,
     /// What only memcached clients care for.
@@ -96,6 +101,8 @@ pub struct State {
     changes_at_save: AtomicU64,
     reconfigure: OnceLock<Reconfigure>,
     stopping: AtomicBool,
+    leaving: AtomicBool,
+    leave_waker: AtomicWaker,
     stop_wakers: Box<[AtomicWaker]>,
 }
 
@@ -116,6 +123,7 @@ impl State {
             tracking: tracking::Tracking::default(),
             pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
+            cluster: cluster::Cluster::default(),
             versions: version::Versions::new(unix_ms() as u64 / 1000),
             memcache: memcache::Memcache::default(),
             stats: stats::Stats::new(workers, commands),
@@ -137,7 +145,9 @@ impl State {
             changes_at_save: AtomicU64::new(0),
             reconfigure: OnceLock::new(),
             stopping: AtomicBool::new(false),
-            stop_wakers: (0..=workers).map(|_| AtomicWaker::new()).collect(),
+            leaving: AtomicBool::new(false),
+            leave_waker: AtomicWaker::new(),
+            stop_wakers: (0..workers + 2).map(|_| AtomicWaker::new()).collect(),
             config,
         }
     }
@@ -146,6 +156,7 @@ impl State {
     #[inline]
     pub fn key_changed(&self, partition: &mut partition::Partition, db: usize, key: &[u8], by: u64) {
         partition.touch(db, key);
+        partition.note_change(db, key);
         if self.tracking.is_active() {
             self.tracking.changed(partition, key, by);
         }
@@ -214,7 +225,7 @@ impl State {
 
     #[cold]
     fn publish_event(&self, event: &str, db: usize, key: &[u8]) {
-        if self.pubsub.is_empty() {
+        if self.pubsub.is_empty() || SILENT.get() {
             return;
         }
         let wanted = self.config.int(id::NOTIFY_KEYSPACE_EVENTS);
@@ -232,6 +243,25 @@ impl State {
         self.stopping.store(true, Ordering::Release);
         self.stop_wakers.iter().for_each(AtomicWaker::wake);
         self.lazyfree.stop();
+    }
+
+    /// Asks the node to stop once it has handed over what it serves, where it is one of several.
+    pub fn leave(&self) {
+        if !self.cluster.is_on() {
+            return self.stop();
+        }
+        self.leaving.store(true, Ordering::Release);
+        self.leave_waker.wake();
+    }
+
+    /// Ready once the node is asked to hand over and stop.
+    pub fn poll_leave(&self, task: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        self.leave_waker.register(task.waker());
+        if self.leaving.load(Ordering::Acquire) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     }
 
     /// Ready once the node is asked to stop; `thread` is a worker's number, or their count for the main thread.
@@ -253,4 +283,17 @@ pub fn unix_ms() -> i64 {
 /// The wall clock as Unix time in ns.
 pub fn unix_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
+}
+
+thread_local! {
+    /// Whether this thread does what another node has published already.
+    static SILENT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Does `work` without publishing events of keys.
+pub fn silently<R>(work: impl FnOnce() -> R) -> R {
+    SILENT.set(true);
+    let result = work();
+    SILENT.set(false);
+    result
 }

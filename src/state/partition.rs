@@ -2,6 +2,8 @@
 //!
 //! Invariant: a key lies in the partition of its slot, whatever its database.
 
+use super::effect;
+use super::replication::{Replication, Role};
 use super::tracking::Tracker;
 use super::waiting::Waiter;
 use crate::store::db::Db;
@@ -70,6 +72,8 @@ pub struct Partition {
     waiting: HashMap<DbKey, VecDeque<Arc<Waiter>>>,
     /// Who caches a key, of whatever database.
     tracked: HashMap<Box<[u8]>, Vec<Arc<Tracker>>>,
+    /// Its place in the cluster, if the node is not alone.
+    pub replication: Option<Box<Replication>>,
 }
 
 impl Partition {
@@ -79,6 +83,7 @@ impl Partition {
             watched: HashMap::new(),
             waiting: HashMap::new(),
             tracked: HashMap::new(),
+            replication: None,
         }
     }
 
@@ -114,14 +119,81 @@ impl Partition {
         raise(&self.watched, db, key);
     }
 
+    /// Remembers that the copies are to be told of `key`.
+    #[inline]
+    pub fn note_change(&mut self, db: usize, key: &[u8]) {
+        if let Some(replication) = &mut self.replication {
+            replication.note(db, key);
+        }
+    }
+
+    /// Writes down for the copies what the keys that changed are now.
+    pub fn note_states(&mut self) {
+        let Some(mut replication) = self.replication.take() else { return };
+        for (db, key) in replication.take_changed() {
+            match self.dbs[db].find(crate::store::hash::hash(&key), &key) {
+                Some(entry) => effect::write_put(replication.effects(), db, entry),
+                None => effect::write_remove(replication.effects(), db, &key),
+            }
+        }
+        self.replication = Some(replication);
+    }
+
+    /// Tells the copies of changes that nobody waits for, such as expiry. `number` is its own.
+    pub fn tell_copies(&mut self, number: u8) {
+        if self.replication.as_ref().is_some_and(|replication| replication.has_changed()) {
+            self.note_states();
+            if let Some(replication) = &mut self.replication {
+                replication.commit(number);
+            }
+        }
+    }
+
+    /// Writes to the copies, if there are any.
+    fn effect(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(replication) = self.replication.as_mut().filter(|replication| replication.is_copied()) {
+            write(replication.effects());
+        }
+    }
+
+    /// Whether this node decides what becomes of it.
+    pub fn is_led(&self) -> bool {
+        self.replication.as_ref().is_none_or(|replication| replication.role == Role::Primary)
+    }
+
+    /// Throws away everything in it, of which nobody is told: it is about to be filled anew, or is somebody else's.
+    pub fn empty(&mut self) -> Vec<Db> {
+        self.dbs.iter_mut().filter(|db| !db.is_empty()).map(std::mem::take).collect()
+    }
+
+    /// Everything in it, as effects on an empty partition in parts of about `size` bytes.
+    pub fn contents(&self, size: usize) -> Vec<Vec<u8>> {
+        let mut parts = Vec::new();
+        let mut part = Vec::new();
+        for (number, db) in self.dbs.iter().enumerate() {
+            for entry in db.iter() {
+                effect::write_put(&mut part, number, entry);
+                if part.len() >= size {
+                    parts.push(std::mem::take(&mut part));
+                }
+            }
+        }
+        if !part.is_empty() {
+            parts.push(part);
+        }
+        parts
+    }
+
     /// Takes out all entries of `db`, telling the watchers of each.
     pub fn clear(&mut self, db: usize) -> Db {
+        self.effect(|out| effect::write_clear(out, db));
         self.touch_all(db, None);
         std::mem::take(&mut self.dbs[db])
     }
 
     /// Exchanges two databases, telling the watchers of what is there in either.
     pub fn swap(&mut self, a: usize, b: usize) {
+        self.effect(|out| effect::write_swap(out, a, b));
         self.touch_all(a, Some(b));
         self.touch_all(b, Some(a));
         self.dbs.swap(a, b);

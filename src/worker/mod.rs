@@ -2,12 +2,15 @@
 
 pub mod tick;
 
+use crate::cluster::link::Sender;
+use crate::cluster::metadata::NodeId;
 use crate::command::clock::Clock;
 use crate::state::State;
 use crate::state::stats::WorkerStats;
 use corosensei::stack::DefaultStack;
 use shoal_protocol::resp::Output;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,6 +25,10 @@ pub struct Worker {
     pub index: usize,
     /// Buffers lent to the connection whose turn it is, so that idle connections own none.
     pub scratch: RefCell<Scratch>,
+    /// Links to the nodes that answer what this one does not.
+    pub links: RefCell<HashMap<NodeId, Sender>>,
+    /// Held by whoever makes a link, so that there is one to each node.
+    pub connecting: tokio::sync::Mutex<()>,
     /// What the next turn that runs scripts works with, if there was one before.
     own_stack: Cell<Option<OwnStack>>,
 }
@@ -49,7 +56,14 @@ impl Worker {
     pub fn new(state: Arc<State>, index: usize) -> Rc<Worker> {
         let scratch =
             Scratch { input: vec![0; READ_SIZE].into(), output: Output::default(), clock: Clock::new() };
-        Rc::new(Worker { state, index, scratch: RefCell::new(scratch), own_stack: Cell::new(None) })
+        Rc::new(Worker {
+            state,
+            index,
+            scratch: RefCell::new(scratch),
+            links: RefCell::default(),
+            connecting: tokio::sync::Mutex::default(),
+            own_stack: Cell::new(None),
+        })
     }
 
     /// A stack for a turn that can be paused.

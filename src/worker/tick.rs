@@ -93,11 +93,15 @@ fn expire_some(worker: &Worker, partition: u8) -> bool {
     let mut dead = Vec::new();
     let Some(mut guard) = worker.state.keyspace.try_enter(partition) else { return false };
     let (state, stats) = (&worker.state, worker.stats());
+    if !guard.is_led() {
+        return false;
+    }
     let mut more = false;
     for db in 0..state.keyspace.databases() {
         if guard.dbs[db].awaits_expiry() {
             more |= expiry::expire_due(state, stats, &mut guard, (db, unix_ms(), LOOKS), &mut dead);
         }
     }
+    guard.tell_copies(partition);
     more
 }

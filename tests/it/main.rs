@@ -1,5 +1,6 @@
 //! Shoal's behaviour as its clients see it: the built binary, real sockets, every command.
 
+mod cluster;
 mod commands;
 mod connections;
 mod harness;

@@ -144,6 +144,20 @@ pub enum Request<'a> {
     Ignored,
 }
 
+impl<'a> Request<'a> {
+    /// The item it is about, if it is about one.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Request::Get { key, .. }
+            | Request::Touch { key, .. }
+            | Request::Store { key, .. }
+            | Request::Delete { key, .. }
+            | Request::Arith { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+}
+
 /// Why a request failed, as the header of its answer says it; the body says it in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {

@@ -12,9 +12,19 @@ pub(super) const CLUSTER: Group = Group {
             "",
             "Members to join at start, host:port each; any one of them is enough.",
         )
-        .change(Mutability::Startup)
-        .inert(),
-        row("cluster-port", PORT, "0", "Port for the other nodes; 0 means port + 10000.").immutable().inert(),
+        .change(Mutability::Startup),
+        row("cluster-port", PORT, "0", "Port for the other nodes; 0 means port + 10000.").immutable(),
+        row(
+            "cluster-secret",
+            TEXT,
+            "",
+            "What all nodes of the cluster know; without one only nodes of the same machine are let in.",
+        )
+        .immutable()
+        .sensitive(),
+        row("copies", ONE31, "2", "Nodes that hold each key, where a cluster is founded by this node.")
+            .immutable(),
+        row("witness", BOOL, "no", "Vote in the cluster, and hold no data.").immutable(),
         row(
             "redirect",
             Kind::Enum(&["forward", "moved"]),

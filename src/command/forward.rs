@@ -1,0 +1,252 @@
+//! Requests that other nodes answer: which they are, how they are taken apart, and how one reply is made of several.
+//!
+//! A request whose keys one other node serves goes there as it stands. Commands on many keys that Redis defines key by key (MGET,
+//! DEL, ...) are taken apart where several nodes serve the keys, and those on the whole keyspace are asked of all nodes that serve
+//! anything. What cannot be taken apart without losing what it promises is refused.
+//!
+//! Nothing is sent here: [`Forwarded`] is left with the connection, which sends it, waits, and puts the reply in its place
+//! (`server/forward.rs`).
+
+use super::call::{self, Needs, Site};
+use super::client::Multi;
+use super::error::CmdError;
+use super::table::Row;
+use super::{Command, table};
+use crate::cluster::metadata::NodeId;
+use crate::state::cluster::Route;
+use crate::state::keyspace::Held;
+use crate::state::partition::partition_of;
+use shoal_protocol::resp::{Args, Mark, OwnedArgs, Proto};
+
+/// A request being answered elsewhere.
+pub struct Forwarded {
+    /// Where among the replies its own belongs.
+    pub mark: Mark,
+    /// The database.
+    pub db: usize,
+    /// The version its reply is wanted in.
+    pub proto: Proto,
+    /// What is asked of whom.
+    pub parts: Vec<Part>,
+    /// How the answers become one reply.
+    pub merge: Merge,
+}
+
+/// What is asked of one node.
+pub struct Part {
+    /// Who is asked.
+    pub target: Target,
+    /// The request; of a transaction those queued.
+    pub requests: Vec<OwnedArgs>,
+    /// Whether the requests are a transaction.
+    pub is_transaction: bool,
+    /// Whether it is a request of memcached's: bytes as they were sent.
+    pub is_memcached: bool,
+    /// What names it where it waits for a key, if it may; 0 if it may not.
+    pub token: u64,
+    /// Whether it may be asked again where it is unknown if it was carried out.
+    pub is_repeatable: bool,
+    /// Of the keys of the whole request: which ones this asks for, for [`Merge::Places`].
+    pub places: Vec<usize>,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// Whoever serves this partition.
+    Partition(u8),
+    /// A node, whatever it serves.
+    Node(NodeId),
+}
+
+/// How answers become a reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merge {
+    /// There is one.
+    Only,
+    /// Integers are added up.
+    Sum,
+    /// All answer the same.
+    Same,
+    /// Elements of arrays go to the places of their keys, of so many.
+    Places(usize),
+    /// Arrays are put behind each other.
+    Concat,
+    /// The first that is not null.
+    Any,
+    /// Items of memcached, up to the last `END`.
+    Items,
+}
+
+/// What is refused because several nodes serve its keys.
+pub const SCATTERED: CmdError = CmdError::new(
+    "CROSSSLOT Keys in request are served by different nodes: give them a common {hash tag} to have them in one place",
+);
+
+/// How a request on keys of several partitions is taken apart: the arguments per key, and how the answers are merged.
+fn split(command: &Command) -> Option<(usize, Merge)> {
+    Some(match command.name {
+        "mget" => (1, Merge::Places(0)),
+        "del" | "unlink" | "exists" | "touch" => (1, Merge::Sum),
+        "mset" => (2, Merge::Same),
+        _ => return None,
+    })
+}
+
+/// How a request on the whole keyspace, or on what every node has, is answered by all nodes together.
+fn spread(command: &Command) -> Option<Merge> {
+    Some(match command.name {
+        "dbsize" | "publish" | "spublish" => Merge::Sum,
+        "flushall" | "flushdb" | "swapdb" | "script|flush" | "script|load" | "function|load"
+        | "function|delete" | "function|flush" | "function|restore" => Merge::Same,
+        "keys" => Merge::Concat,
+        "randomkey" => Merge::Any,
+        _ => return None,
+    })
+}
+
+/// Has a request answered elsewhere, if it is not to be run here; says whether that is so. The partitions it needs are `held`.
+#[inline]
+pub fn forward(site: &mut Site, row: &Row, args: Args, held: &Held<'_>) -> bool {
+    site.state.cluster.is_on() && decide(site, row, args, held)
+}
+
+#[cold]
+fn decide(site: &mut Site, row: &Row, args: Args, held: &Held<'_>) -> bool {
+    let command = row.command;
+    if table::is_whole(command) || spread(command).is_some() {
+        // In a script, or a transaction that runs, it is about this node.
+        if site.client.is_peer {
+            return false;
+        }
+        let Some(parts) = whole(site, command, args) else { return false };
+        let merge = spread(command).unwrap_or(Merge::Only);
+        push(site, parts, merge);
+        return true;
+    }
+    if held.is_empty() {
+        return false;
+    }
+    match site.state.cluster.route(held) {
+        Route::Here => return false,
+        _ if site.client.is_peer => site.client.refused = true,
+        _ if command.name == "watch" => {
+            // The other node would have to remember who watches.
+            let error = CmdError::new("ERR WATCH of a key that another node serves is not possible");
+            site.out.error(error.text());
+            site.state.count_error(site.stats, error.text());
+        }
+        Route::At(_) | Route::Nowhere => {
+            let first = match call::needs(command, args, None) {
+                Needs::Keys(routed) => routed[0].partition,
+                Needs::Nothing | Needs::All => held[0].0,
+            };
+            let part = Part::new(Target::Partition(first), command, args);
+            push(site, vec![part], Merge::Only);
+        }
+        Route::Scattered => match split(command) {
+            Some((stride, merge)) if (args.len() - 1).is_multiple_of(stride) => {
+                scatter(site, command, args, stride, merge);
+            }
+            _ => {
+                site.out.error(SCATTERED.text());
+                site.state.count_error(site.stats, SCATTERED.text());
+            }
+        },
+    }
+    true
+}
+
+/// Has a transaction run elsewhere, if it is not to be run here; says whether that is so.
+pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> bool {
+    if !site.state.cluster.is_on() || held.is_empty() {
+        return false;
+    }
+    match site.state.cluster.route(held) {
+        Route::Here => return false,
+        _ if site.client.is_peer => site.client.refused = true,
+        Route::At(_) | Route::Nowhere => {
+            let part = Part {
+                target: Target::Partition(held[0].0),
+                requests: multi.queue.iter().map(|(_, args)| args.clone()).collect(),
+                is_transaction: true,
+                is_memcached: false,
+                token: 0,
+                is_repeatable: false,
+                places: Vec::new(),
+            };
+            push(site, vec![part], Merge::Only);
+        }
+        Route::Scattered => {
+            let error = super::error::exec_refused(&SCATTERED);
+            site.out.error(error.text());
+            site.state.count_error(site.stats, error.text());
+        }
+    }
+    true
+}
+
+impl Part {
+    fn new(target: Target, command: &Command, args: Args) -> Part {
+        Part {
+            target,
+            requests: vec![OwnedArgs::from(args)],
+            is_transaction: false,
+            is_memcached: false,
+            token: if command.flags.has(super::flag::BLOCKING) { fastrand::u64(1..) } else { 0 },
+            is_repeatable: !command
+                .flags
+                .any(super::flag::WRITE | super::flag::MAY_REPLICATE | super::flag::SCRIPT),
+            places: Vec::new(),
+        }
+    }
+}
+
+fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
+    let (mark, db, proto) = (site.out.mark(), site.client.db, site.out.proto);
+    site.client.forwarded.push(Forwarded { mark, db, proto, parts, merge });
+}
+
+/// The parts of a request on the whole keyspace.
+fn whole(site: &Site, command: &Command, args: Args) -> Option<Vec<Part>> {
+    let cluster = &site.state.cluster;
+    if command.name == "scan" {
+        // Whoever serves the partition that the cursor is in; what is no cursor is told so here.
+        let cursor: u64 = std::str::from_utf8(args.get(1)?).ok()?.parse().ok()?;
+        let partition = u8::try_from(cursor >> 32).ok()?;
+        if cluster.leads(partition) && cluster.has_lease() {
+            return None;
+        }
+        return Some(vec![Part::new(Target::Partition(partition), command, args)]);
+    }
+    spread(command)?;
+    let nodes = cluster.homes();
+    if nodes == [cluster.me()] {
+        return None;
+    }
+    Some(nodes.into_iter().map(|node| Part::new(Target::Node(node), command, args)).collect())
+}
+
+/// Takes a request apart by the nodes that serve its keys.
+fn scatter(site: &mut Site, command: &Command, args: Args, stride: usize, merge: Merge) {
+    let map = site.state.cluster.map();
+    let mut parts: Vec<(NodeId, Part)> = Vec::new();
+    let count = (args.len() - 1) / stride;
+    for key in 0..count {
+        let at = 1 + key * stride;
+        let partition = partition_of(&args[at]);
+        let node = map.primary(partition).unwrap_or_default();
+        let found = parts.iter().position(|(other, _)| *other == node);
+        let index = found.unwrap_or_else(|| {
+            let mut part = Part::new(Target::Partition(partition), command, args.first(1));
+            part.requests[0] = OwnedArgs::from(args.first(1));
+            parts.push((node, part));
+            parts.len() - 1
+        });
+        let part = &mut parts[index].1;
+        (at..at + stride).for_each(|at| part.requests[0].push(&args[at]));
+        part.places.push(key);
+    }
+    let merge = if let Merge::Places(_) = merge { Merge::Places(count) } else { merge };
+    push(site, parts.into_iter().map(|(_, part)| part).collect(), merge);
+}

@@ -1,0 +1,180 @@
+use super::*;
+use crate::cluster::metadata::{Change, Member, Metadata, Standing};
+use crate::command::call::{Flow, Site, call};
+use crate::config::Config;
+use crate::state::replication::{Feed, Record, Replication, Role};
+use crate::state::stats::Stats;
+use std::task::{Context, Poll, Waker};
+
+/// A node whose every partition is copied to a feed, or is a copy.
+fn node(role: Role, feed: Option<&Arc<Feed>>) -> State {
+    let state = State::new(Config::default(), 1, crate::command::acl::catalogue());
+    state.keyspace.each(|_, partition| {
+        let mut own = Box::new(Replication::new(role, 1));
+        if let Some(feed) = feed {
+            own.attach(Arc::clone(feed), true);
+        }
+        partition.replication = Some(own);
+    });
+    state.cluster.turn_on(1);
+    let mut map = Metadata::default();
+    map.apply(Change::Found { cluster: 1, member: member(), copies: 2 });
+    state.cluster.publish(Arc::new(map));
+    state.cluster.extend_lease(u64::MAX);
+    state
+}
+
+fn member() -> Member {
+    Member {
+        id: 1,
+        incarnation: 1,
+        host: String::new(),
+        port: 1,
+        memcached_port: 0,
+        cluster_port: 2,
+        zone: String::new(),
+        witness: false,
+        standing: Standing::Up,
+    }
+}
+
+fn run(state: &State, client: &mut Client, line: &str) -> Vec<u8> {
+    let mut args = OwnedArgs::new();
+    line.split(' ').for_each(|word| args.push(word.as_bytes()));
+    let (mut out, mut clock) = (Output::new(Proto::Resp2), Clock::new());
+    let stats = state.stats.worker(0);
+    let mut site = Site { state, stats, client, out: &mut out, clock: &mut clock, pause: Some(&|| {}) };
+    assert_eq!(call(&mut site, args.as_args(), None), Flow::Next);
+    out.take_bytes()
+}
+
+/// Everything in all partitions, in some order of the keys.
+fn contents(state: &State) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    state.keyspace.each(|_, partition| {
+        for (number, db) in partition.dbs.iter().enumerate() {
+            for entry in db.iter() {
+                let dump = rdb::dump(entry.value());
+                let sorted = if entry.type_name() == "set" { sorted(&dump) } else { dump };
+                let expires = format!("{:?}", entry.expires_at());
+                all.push([&[number as u8], entry.key(), b" ", &sorted, expires.as_bytes()].concat());
+            }
+        }
+    });
+    all.sort();
+    all
+}
+
+/// The bytes of a set's dump in order: its members lie in another order elsewhere.
+fn sorted(dump: &[u8]) -> Vec<u8> {
+    let mut bytes = dump[..dump.len() - 10].to_vec();
+    bytes.sort_unstable();
+    bytes
+}
+
+fn apply(state: &State, feed: &Feed) {
+    let own = Stats::new(0, table::len());
+    let mut replayer = Replayer::new(state);
+    let Poll::Ready(bytes) = feed.poll_unsent(&mut Context::from_waker(Waker::noop())) else { return };
+    let mut rest = &bytes[..];
+    while let Some((Record::Entry(head), effects)) = Record::read(&mut rest) {
+        let guard = state.keyspace.enter(head.partition);
+        assert_eq!(replayer.apply(state, own.worker(0), head.partition, guard, effects), Ok(()));
+    }
+    assert!(rest.is_empty());
+}
+
+#[test]
+fn a_replica_ends_up_as_its_primary_is() {
+    let feed = Feed::new(2, 1);
+    let (primary, replica) = (node(Role::Primary, Some(&feed)), node(Role::Replica, None));
+    let mut client = Client::new(primary.clients.detached(), Arc::clone(primary.acl.peer()));
+    client.is_peer = true;
+    let lines = [
+        "SET a 1 EX 100",
+        "INCR a",
+        "APPEND a xyz",
+        "SETRANGE a 3 Q",
+        "MSET b 1 c 2 d 3",
+        "DEL c nosuch",
+        "RENAME b renamed",
+        "RPUSH l 1 2 3 4",
+        "LPOP l",
+        "LMOVE l other RIGHT LEFT",
+        "SADD s 1 2 3 4 5 6 7 8 9",
+        "SPOP s",
+        "SPOP s 3",
+        "SADD t x y z",
+        "SUNIONSTORE u s t",
+        "SMOVE t s x",
+        "HSET h f 1 g 2",
+        "HINCRBYFLOAT h f 0.5",
+        "HEXPIRE h 100 FIELDS 1 g",
+        "ZADD z 1 a 2 b 3 c",
+        "ZINCRBY z 5 a",
+        "ZPOPMIN z",
+        "ZRANGESTORE zz z 0 -1",
+        "XADD x * f 1",
+        "XADD x MAXLEN 1 * f 2",
+        "PFADD hll a b c",
+        "SETBIT bits 7 1",
+        "BITOP NOT notbits bits",
+        "GETEX a PERSIST",
+        "PEXPIRE d 100000",
+        "COPY a copy",
+        "SELECT 3",
+        "SET in3 1",
+        "MOVE in3 4",
+        "SWAPDB 3 5",
+        "SET in3 again",
+        "FLUSHDB",
+        "SET last 1",
+        "SELECT 0",
+        "MULTI",
+        "INCR m",
+        "RPUSH l2 a",
+        "EXEC",
+        "EVAL return\u{a0}redis.call('set',KEYS[1],'v')..redis.call('sadd',KEYS[2],'m').. 2 k1 k2",
+    ];
+    for line in lines {
+        let line = line.replace("..redis.call('sadd',KEYS[2],'m')..", "");
+        let words: Vec<u8> = run(&primary, &mut client, &line.replace('\u{a0}', "\t"));
+        assert!(!words.starts_with(b"-"), "{line}: {}", words.escape_ascii());
+        apply(&replica, &feed);
+        assert_eq!(contents(&primary), contents(&replica), "after {line}");
+    }
+}
+
+#[test]
+fn contents_make_an_equal_partition() {
+    let source = node(Role::Primary, None);
+    let mut client = Client::new(source.clients.detached(), Arc::clone(source.acl.peer()));
+    client.is_peer = true;
+    for line in
+        ["SET a 1 PX 100000", "RPUSH l 1 2", "HSET h f v", "SADD s 1 2 x", "ZADD z 1 m", "XADD x 1-1 f v"]
+    {
+        run(&source, &mut client, line);
+    }
+    let copy = node(Role::Replica, None);
+    let (own, mut replayer) = (Stats::new(0, table::len()), Replayer::new(&copy));
+    source.keyspace.each(|number, partition| {
+        for part in partition.contents(16) {
+            let guard = copy.keyspace.enter(number);
+            assert_eq!(replayer.apply(&copy, own.worker(0), number, guard, &part), Ok(()));
+        }
+    });
+    assert_eq!(contents(&source), contents(&copy));
+}
+
+#[test]
+fn bytes_that_are_no_effects_are_said_to_be_none() {
+    let state = node(Role::Replica, None);
+    let (own, mut replayer) = (Stats::new(0, table::len()), Replayer::new(&state));
+    let mut rng = fastrand::Rng::with_seed(7);
+    for _ in 0..2000 {
+        let mut bytes: Vec<u8> = (0..rng.usize(1..40)).map(|_| rng.u8(..)).collect();
+        bytes[0] = rng.u8(..8);
+        // Whatever it says, it neither panics nor asks for memory that is not there.
+        let _ = replayer.apply(&state, own.worker(0), 0, state.keyspace.enter(0), &bytes);
+    }
+}

@@ -1,0 +1,421 @@
+//! Requests that other nodes answer: sent, waited for, and their answers put in the place of the reply.
+//!
+//! Each worker has a link to each peer, made when it is first needed. What one batch of a connection asks of other nodes leaves at
+//! once; the answers are awaited in order. While nobody serves a key (its primary is dead, or moves) the request is held and sent
+//! on under the next map, up to a deadline. What may have been carried out is never sent twice, unless it changes nothing.
+
+use super::run_memcache;
+use crate::cluster::link::{CallError, Link, LinkError, Reply, Sender};
+use crate::cluster::metadata::NodeId;
+use crate::command::call::{self, Flow, Site};
+use crate::command::client::{Client, Multi};
+use crate::command::forward::{Forwarded, Merge, Part, Target};
+use crate::command::table;
+use crate::state::partition::partition_of;
+use crate::worker::Worker;
+use bytes::Bytes;
+use redis_protocol::resp2::decode::decode as decode_reply;
+use redis_protocol::resp2::types::{OwnedFrame, Resp2Frame};
+use shoal_protocol::resp::{Mark, Output, OwnedArgs, Proto};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The kinds of frames on data links.
+pub(super) mod kind {
+    /// A request to be answered by the node that serves its keys.
+    pub const FORWARD: u8 = 0x80;
+    /// Records of a feed; answered once they are applied.
+    pub const FEED: u8 = 0x81;
+    /// A blocking request, with a token.
+    pub const BLOCKING: u8 = 0x82;
+    /// The client of the blocking request with that token is gone.
+    pub const CANCEL: u8 = 0x43;
+    /// A message to the subscribers of a channel.
+    pub const PUBLISH: u8 = 0x84;
+}
+
+/// How long a request is held while nobody serves its keys.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a link may take to come about.
+const CONNECT: Duration = Duration::from_millis(500);
+/// How soon it is tried again with the same map.
+const AGAIN: Duration = Duration::from_millis(20);
+/// Bytes before the request: database, version, what kind of request it is.
+pub(super) const HEAD: usize = 4 + 1 + 1;
+/// The kinds of requests besides a single one.
+pub(super) const TRANSACTION: u8 = 1;
+pub(super) const MEMCACHED: u8 = 2;
+
+/// What a client hears when a request left and no answer came.
+const UNKNOWN: &[u8] =
+    b"-UNKNOWN the node that was asked went away before it answered: the command may or may not have run\r\n";
+/// What a client hears when nobody served the keys for too long.
+const NOBODY: &[u8] = b"-CLUSTERDOWN no node serves these keys at present\r\n";
+
+/// A request under way, and to whom.
+type Asked = (NodeId, Reply);
+
+/// Has everything that `client` left for others answered, and puts the answers where they belong in `out`.
+pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut Output) {
+    let mut forwarded = std::mem::take(&mut client.forwarded);
+    // All leave before any is awaited.
+    let mut asked: Vec<Vec<Option<Asked>>> = forwarded
+        .iter()
+        .map(|request| request.parts.iter().map(|part| ask_now(worker, request, part)).collect())
+        .collect();
+    let mut inserts: Vec<(Mark, Vec<u8>)> = Vec::with_capacity(forwarded.len());
+    for (request, asked) in forwarded.iter_mut().zip(&mut asked) {
+        let mut answers = Vec::with_capacity(request.parts.len());
+        for (part, asked) in request.parts.iter().zip(asked) {
+            answers.push(resolve(worker, client, request, part, asked.take()).await);
+        }
+        inserts.push((request.mark, merge(request, answers)));
+    }
+    out.splice(inserts);
+}
+
+/// Tells those who were asked that nobody waits for their answers any more.
+pub(super) fn cancel(worker: &Worker, tokens: &[u64]) {
+    for sender in worker.links.borrow().values() {
+        for token in tokens {
+            // A link that takes nothing is about to end, which ends the wait too.
+            let _ = sender.try_send(kind::CANCEL, &token.to_le_bytes());
+        }
+    }
+}
+
+/// The version a part is asked for: answers that are merged are read first.
+fn proto(request: &Forwarded) -> Proto {
+    if request.merge == Merge::Only { request.proto } else { Proto::Resp2 }
+}
+
+fn node_of(worker: &Worker, part: &Part) -> Option<NodeId> {
+    match part.target {
+        Target::Node(node) => Some(node),
+        Target::Partition(partition) => worker.state.cluster.map().primary(partition),
+    }
+}
+
+/// Sends a part if that can be done without waiting.
+fn ask_now(worker: &Worker, request: &Forwarded, part: &Part) -> Option<Asked> {
+    let node = node_of(worker, part)?;
+    let links = worker.links.borrow();
+    let sender = links.get(&node)?;
+    Some((node, send(sender, request, part).ok()?))
+}
+
+fn send(sender: &Sender, request: &Forwarded, part: &Part) -> Result<Reply, CallError> {
+    let size = part.requests.iter().map(|args| args.as_args().extent() + 64).sum::<usize>();
+    let kind = if part.token == 0 { kind::FORWARD } else { kind::BLOCKING };
+    sender.try_request_with(kind, 8 + HEAD + size, |out| {
+        if part.token != 0 {
+            out.extend_from_slice(&part.token.to_le_bytes());
+        }
+        out.extend_from_slice(&(request.db as u32).to_le_bytes());
+        out.push(u8::from(proto(request) == Proto::Resp3));
+        out.push(if part.is_memcached { MEMCACHED } else { u8::from(part.is_transaction) });
+        match &*part.requests {
+            [raw] if part.is_memcached => out.extend_from_slice(&raw.as_args()[0]),
+            requests => requests.iter().for_each(|args| args.as_args().write_request(out)),
+        }
+    })
+}
+
+/// The answer to a part, wherever it comes from in the end.
+async fn resolve(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    request: &Forwarded,
+    part: &Part,
+    mut asked: Option<Asked>,
+) -> Vec<u8> {
+    let cluster = &worker.state.cluster;
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let seen = cluster.version();
+        let answer = match asked.take() {
+            Some(asked) => await_reply(worker, part, asked, seen).await,
+            None => match node_of(worker, part) {
+                Some(node) if node == cluster.me() => match run_here(worker, client, request, part).await {
+                    Some(answer) => return answer,
+                    None => Err(CallError::Full),
+                },
+                Some(node) => match link(worker, node).await {
+                    Some(sender) => match send(&sender, request, part) {
+                        Ok(reply) => await_reply(worker, part, (node, reply), seen).await,
+                        Err(error) => Err(error),
+                    },
+                    None => Err(CallError::Full),
+                },
+                None => Err(CallError::Full),
+            },
+        };
+        match answer {
+            Ok(bytes) => return bytes.to_vec(),
+            Err(CallError::TooLarge(_)) => {
+                return b"-ERR the request is too large to be passed on to another node\r\n".to_vec();
+            }
+            // Its keys may have come to lie apart.
+            Err(CallError::Refused(_)) if part.places.len() > 1 => {
+                return Box::pin(resolve_each(worker, client, request, part)).await;
+            }
+            Err(error) if error.is_harmless() || part.is_repeatable => {}
+            Err(_) => return fail(client, part, UNKNOWN),
+        }
+        if Instant::now() > until {
+            return fail(client, part, NOBODY);
+        }
+        let newer = std::future::poll_fn(|task| cluster.poll_newer(seen, task));
+        let _ = tokio::time::timeout(AGAIN, newer).await;
+    }
+}
+
+/// The answer to a part of several keys, asked for key by key.
+async fn resolve_each(worker: &Rc<Worker>, client: &mut Client, request: &Forwarded, part: &Part) -> Vec<u8> {
+    let args = part.requests[0].as_args();
+    let stride = (args.len() - 1) / part.places.len();
+    let mut answers = Vec::with_capacity(part.places.len());
+    for (at, place) in part.places.iter().enumerate() {
+        let first = 1 + at * stride;
+        let mut own = OwnedArgs::from(args.first(1));
+        args.from(first).first(stride).iter().for_each(|arg| own.push(arg));
+        let one = Part {
+            target: Target::Partition(partition_of(&args[first])),
+            requests: vec![own],
+            places: vec![*place],
+            ..*part
+        };
+        answers.push(resolve(worker, client, request, &one, None).await);
+    }
+    if let Some(at) = answers.iter().position(|answer| answer.first() == Some(&b'-')) {
+        return answers.swap_remove(at);
+    }
+    match request.merge {
+        Merge::Sum => {
+            let frames = answers.iter().filter_map(|answer| Some(decode_reply(answer).ok()??.0));
+            format!(":{}\r\n", frames.filter_map(|frame| as_int(&frame)).sum::<i64>()).into_bytes()
+        }
+        Merge::Places(_) => {
+            // Each is an array of one.
+            let mut all = format!("*{}\r\n", answers.len()).into_bytes();
+            answers
+                .iter()
+                .for_each(|answer| all.extend_from_slice(answer.strip_prefix(b"*1\r\n").unwrap_or(answer)));
+            all
+        }
+        _ => answers.pop().unwrap_or_default(),
+    }
+}
+
+/// An error as the client's protocol has it; the binary one of memcached has none for this.
+fn fail(client: &mut Client, part: &Part, error: &[u8]) -> Vec<u8> {
+    if !part.is_memcached {
+        return error.to_vec();
+    }
+    let is_binary = part.requests[0].as_args()[0].first() == Some(&shoal_protocol::memcache::binary::MAGIC);
+    if is_binary {
+        client.closing = true;
+        return Vec::new();
+    }
+    [b"SERVER_ERROR ", &error[1..]].concat()
+}
+
+/// The answer of the node that was asked, unless another takes its place before it answers: then it never will.
+async fn await_reply(
+    worker: &Worker,
+    part: &Part,
+    (asked, mut reply): Asked,
+    mut seen: u64,
+) -> Result<Bytes, CallError> {
+    let cluster = &worker.state.cluster;
+    let Target::Partition(partition) = part.target else { return reply.await };
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut reply => return answer,
+            () = poll_fn(|task| cluster.poll_newer(seen, task)) => {}
+        }
+        seen = cluster.version();
+        let map = cluster.map();
+        // A planned hand-over answers all it was asked; one that fell silent does not.
+        if !map.serves(asked) && map.primary(partition) != Some(asked) {
+            return Err(CallError::Unknown(Arc::new(LinkError::Silent)));
+        }
+    }
+}
+
+/// Runs a part on this node; nothing if it does not serve the keys after all.
+async fn run_here(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    request: &Forwarded,
+    part: &Part,
+) -> Option<Vec<u8>> {
+    let mut out = Output::new(proto(request));
+    let db = std::mem::replace(&mut client.db, request.db);
+    let was_peer = std::mem::replace(&mut client.is_peer, true);
+    let multi = client.multi.take();
+    loop {
+        let flow = {
+            let mut scratch = worker.scratch.borrow_mut();
+            scratch.clock.sync();
+            let site = Site {
+                state: &worker.state,
+                stats: worker.stats(),
+                client,
+                out: &mut out,
+                clock: &mut scratch.clock,
+                pause: Some(&|| {}),
+            };
+            if part.is_memcached {
+                run_memcache::run_one(site, &part.requests[0].as_args()[0])
+            } else {
+                run(site, part.is_transaction, &part.requests)
+            }
+        };
+        if client.refused {
+            break;
+        }
+        if flow == Flow::Next {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    (client.db, client.is_peer, client.multi) = (db, was_peer, multi);
+    let refused = std::mem::take(&mut client.refused);
+    (!refused).then(|| out.take_bytes())
+}
+
+/// Runs the requests of a part.
+pub(super) fn run(mut site: Site, is_transaction: bool, requests: &[OwnedArgs]) -> Flow {
+    if !is_transaction {
+        return requests.first().map_or(Flow::Next, |args| call::call(&mut site, args.as_args(), None));
+    }
+    let mut multi = Multi::default();
+    for args in requests {
+        match table::find(args.as_args()) {
+            Ok(row) => multi.queue.push((row, args.clone())),
+            Err(_) => multi.aborted = true,
+        }
+    }
+    site.client.multi = Some(multi);
+    let exec = OwnedArgs::from_iter([b"EXEC".as_slice()]);
+    call::call(&mut site, exec.as_args(), None)
+}
+
+/// The link to `node`, made if there is none.
+pub(super) async fn link(worker: &Rc<Worker>, node: NodeId) -> Option<Sender> {
+    let _alone = worker.connecting.lock().await;
+    if let Some(sender) = worker.links.borrow().get(&node)
+        && sender.closed().is_none()
+    {
+        return Some(sender.clone());
+    }
+    let link = connect(worker, node).await?;
+    let sender = link.sender();
+    tokio::task::spawn_local(async move { link.run(|_, _| {}).await });
+    worker.links.borrow_mut().insert(node, sender.clone());
+    Some(sender)
+}
+
+/// A data link to `node`.
+pub(super) async fn connect(worker: &Worker, node: NodeId) -> Option<Link> {
+    let (identity, address) = {
+        let map = worker.state.cluster.map();
+        let member = map.members.get(&node)?;
+        (worker.state.cluster.identity()?, format!("{}:{}", member.host, member.cluster_port))
+    };
+    let connecting = super::peer::connect(&address, super::peer::Purpose::Data, &identity);
+    match tokio::time::timeout(CONNECT, connecting).await {
+        Ok(Ok(link)) => Some(link),
+        Ok(Err(why)) => {
+            tracing::debug!("no link to {address}: {why}");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// One reply out of the answers to all parts.
+fn merge(request: &Forwarded, mut answers: Vec<Vec<u8>>) -> Vec<u8> {
+    if request.merge == Merge::Only {
+        return answers.pop().unwrap_or_default();
+    }
+    if request.merge == Merge::Items {
+        return items(answers);
+    }
+    // An error of one is the error of all.
+    if let Some(at) = answers.iter().position(|answer| answer.first() == Some(&b'-')) {
+        return answers.swap_remove(at);
+    }
+    let frames: Vec<OwnedFrame> =
+        answers.iter().filter_map(|answer| Some(decode_reply(answer).ok()??.0)).collect();
+    let mut out = Output::new(request.proto);
+    match request.merge {
+        Merge::Only | Merge::Same => out.raw(&answers.pop().unwrap_or_default()),
+        Merge::Items => unreachable!("merged above"),
+        Merge::Sum => out.int(frames.iter().filter_map(as_int).sum()),
+        Merge::Any => match frames.iter().find_map(OwnedFrame::as_bytes) {
+            Some(bytes) => out.bulk(bytes),
+            None => out.null(),
+        },
+        Merge::Concat => {
+            let all: Vec<&OwnedFrame> = frames.iter().flat_map(elements).collect();
+            out.array(all.len());
+            all.into_iter().for_each(|element| bulk(&mut out, Some(element)));
+        }
+        Merge::Places(count) => {
+            let mut places: Vec<Option<&OwnedFrame>> = vec![None; count];
+            for (part, frame) in request.parts.iter().zip(&frames) {
+                for (place, element) in part.places.iter().zip(elements(frame)) {
+                    places[*place] = Some(element);
+                }
+            }
+            out.array(count);
+            places.into_iter().for_each(|element| bulk(&mut out, element));
+        }
+    }
+    out.take_bytes()
+}
+
+/// The items of all answers, or the first that is an error.
+fn items(answers: Vec<Vec<u8>>) -> Vec<u8> {
+    const END: &[u8] = b"END\r\n";
+    let mut all = Vec::new();
+    for answer in answers {
+        match answer.strip_suffix(END) {
+            Some(items) => all.extend_from_slice(items),
+            None => return answer,
+        }
+    }
+    all.extend_from_slice(END);
+    all
+}
+
+fn as_int(frame: &OwnedFrame) -> Option<i64> {
+    match frame {
+        OwnedFrame::Integer(n) => Some(*n),
+        _ => None,
+    }
+}
+
+fn elements(frame: &OwnedFrame) -> &[OwnedFrame] {
+    match frame {
+        OwnedFrame::Array(elements) => elements,
+        _ => &[],
+    }
+}
+
+fn bulk(out: &mut Output, frame: Option<&OwnedFrame>) {
+    match frame.and_then(OwnedFrame::as_bytes) {
+        Some(bytes) => out.bulk(bytes),
+        None => out.null(),
+    }
+}
+
+/// What a client hears of a write that was made here, and may be lost, as this node was replaced meanwhile.
+pub(super) fn lost(out: &mut Output) {
+    out.raw(UNKNOWN);
+}

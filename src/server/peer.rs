@@ -1,0 +1,450 @@
+//! What other nodes ask of this one over data links: to answer a request, and to apply what a feed carries.
+//!
+//! A link lives on one worker, as a connection does. Its requests are run in the order they came; one that finds a partition taken waits,
+//! and what came behind it too. A node that does not serve the keys asked for says so and does nothing: whoever asked knows
+//! better by then, or soon will.
+
+use super::forward::{self, HEAD, kind};
+use super::run_memcache;
+use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender};
+use crate::command::blocking;
+use crate::command::call::{Flow, Site};
+use crate::command::client::Client;
+use crate::command::replay::Replayer;
+use crate::command::table;
+use crate::state::State;
+use crate::state::replication::{Head, Record, Role};
+use crate::state::stats::Stats;
+use crate::worker::Worker;
+use shoal_protocol::resp::{Limits as ParseLimits, Output, OwnedArgs, Proto, RequestParser};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// How long a peer may take to prove who it is.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(2);
+
+/// What a link is for: its first byte, before the handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// To speak of the cluster.
+    Control = b'C' as isize,
+    /// To carry requests and copies.
+    Data = b'D' as isize,
+}
+
+/// A link to the node that listens for others at `address`.
+pub(super) async fn connect(address: &str, purpose: Purpose, me: &Identity) -> Result<Link, LinkError> {
+    let mut stream = TcpStream::connect(address).await.map_err(LinkError::Io)?;
+    stream.write_all(&[purpose as u8]).await.map_err(LinkError::Io)?;
+    Link::begin(stream, me, Limits::default(), HANDSHAKE).await
+}
+
+/// Serves a data link that a peer has made.
+pub(super) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream) {
+    let Some(identity) = worker.state.cluster.identity() else { return };
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let link = match Link::accept(stream, &identity, Limits::default(), HANDSHAKE).await {
+        Ok(link) => link,
+        Err(error) => return tracing::warn!("refused a link: {error}"),
+    };
+    let node = link.peer().node;
+    let peer = Rc::new(RefCell::new(Peer::new(Rc::clone(&worker))));
+    let applier = Rc::new(Applier::new(Rc::clone(&worker), node));
+    let own = Rc::clone(&peer);
+    let end = link
+        .run(move |sender, frame| match frame.kind {
+            kind::FEED => Applier::take(&applier, sender, frame),
+            _ => Peer::take(&own, sender, frame),
+        })
+        .await;
+    tracing::debug!("a link from node {node:016x} has ended: {end}");
+    peer.borrow_mut().leave();
+}
+
+/// The requests of one peer's worker.
+struct Peer {
+    worker: Rc<Worker>,
+    client: Client,
+    out: Output,
+    parser: RequestParser,
+    /// What could not be run yet.
+    backlog: VecDeque<(Sender, Frame)>,
+    /// Blocking requests that wait, by their tokens.
+    guests: HashMap<u64, Arc<crate::state::clients::ClientShared>>,
+}
+
+impl Peer {
+    fn new(worker: Rc<Worker>) -> Peer {
+        let client = guest(&worker.state);
+        Peer {
+            worker,
+            client,
+            out: Output::default(),
+            parser: RequestParser::new(),
+            backlog: VecDeque::new(),
+            guests: HashMap::new(),
+        }
+    }
+
+    /// Runs a frame, or sees to it that it is run after those that came before it.
+    fn take(this: &Rc<RefCell<Peer>>, sender: &Sender, frame: Frame) {
+        let mut peer = this.borrow_mut();
+        if !peer.backlog.is_empty() {
+            return peer.backlog.push_back((sender.clone(), frame));
+        }
+        if !Peer::handle(this, &mut peer, sender, &frame) {
+            peer.backlog.push_back((sender.clone(), frame));
+            tokio::task::spawn_local(Peer::work_off(Rc::clone(this)));
+        }
+    }
+
+    async fn work_off(this: Rc<RefCell<Peer>>) {
+        loop {
+            tokio::task::yield_now().await;
+            let mut peer = this.borrow_mut();
+            let Some((sender, frame)) = peer.backlog.pop_front() else { return };
+            if !Peer::handle(&this, &mut peer, &sender, &frame) {
+                peer.backlog.push_front((sender, frame));
+            } else if peer.backlog.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Runs a frame; false if it must be tried again.
+    fn handle(this: &Rc<RefCell<Peer>>, peer: &mut Peer, sender: &Sender, frame: &Frame) -> bool {
+        match frame.kind {
+            kind::FORWARD => peer.run(sender, frame),
+            kind::BLOCKING => peer.begin_blocking(this, sender, frame),
+            kind::CANCEL => {
+                let token = frame.payload.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+                if let Some(guest) = token.and_then(|token| peer.guests.remove(&token)) {
+                    guest.send(crate::state::clients::Mail::Close);
+                }
+                true
+            }
+            kind::PUBLISH => {
+                publish(&peer.worker.state, &frame.payload);
+                true
+            }
+            _ => {
+                sender.refuse(frame.id, "unknown kind of request");
+                true
+            }
+        }
+    }
+
+    fn run(&mut self, sender: &Sender, frame: &Frame) -> bool {
+        let Some((db, proto, what, requests)) = self.read(&frame.payload) else {
+            sender.refuse(frame.id, "a request that cannot be understood");
+            return true;
+        };
+        self.client.db = db.min(self.worker.state.keyspace.databases() - 1);
+        self.out.proto = proto;
+        let flow = enter(&self.worker, &mut self.client, &mut self.out, what, &requests);
+        if std::mem::take(&mut self.client.refused) {
+            self.out.clear();
+            sender.refuse(frame.id, "moved");
+            return true;
+        }
+        if flow != Flow::Next {
+            self.out.clear();
+            return false;
+        }
+        let (reply, mut waits) = (self.out.take_bytes(), std::mem::take(&mut self.client.waits));
+        let cluster = &self.worker.state.cluster;
+        if waits.is_empty() && cluster.has_lease() {
+            sender.reply(frame.id, &reply);
+            return true;
+        }
+        let (sender, id, state) = (sender.clone(), frame.id, Arc::clone(&self.worker.state));
+        tokio::task::spawn_local(async move {
+            let had_to_wait = !waits.is_empty();
+            let arrived = poll_fn(|task| waits.poll(task)).await;
+            // What was only read counts only if it was read in time.
+            let in_time = had_to_wait || state.cluster.has_lease();
+            if arrived && in_time { sender.reply(id, &reply) } else { sender.close() }
+        });
+        true
+    }
+
+    /// Takes a forwarded request apart.
+    fn read(&mut self, payload: &[u8]) -> Option<(usize, Proto, u8, Vec<OwnedArgs>)> {
+        let (head, mut rest) = payload.split_first_chunk::<HEAD>()?;
+        let db = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
+        let proto = if head[4] == 1 { Proto::Resp3 } else { Proto::Resp2 };
+        if head[5] == forward::MEMCACHED {
+            return Some((db, proto, head[5], vec![OwnedArgs::from_iter([rest])]));
+        }
+        let mut requests = Vec::with_capacity(1);
+        let limits = ParseLimits { authenticated: true, ..ParseLimits::default() };
+        while !rest.is_empty() {
+            let parsed = self.parser.parse(rest, &limits).ok()??;
+            requests.push(OwnedArgs::from(self.parser.args(rest)));
+            rest = &rest[parsed.consumed..];
+        }
+        Some((db, proto, head[5], requests))
+    }
+
+    /// Runs a request that may wait for a key. It has a client of its own, which a later frame may cancel.
+    fn begin_blocking(&mut self, this: &Rc<RefCell<Peer>>, sender: &Sender, frame: &Frame) -> bool {
+        let (token, request) = match frame.payload.split_first_chunk::<8>() {
+            Some((token, request)) => (u64::from_le_bytes(*token), request),
+            None => (0, &[][..]),
+        };
+        let Some((db, proto, _, requests)) = self.read(request) else {
+            sender.refuse(frame.id, "a request that cannot be understood");
+            return true;
+        };
+        let mut client = guest(&self.worker.state);
+        client.db = db.min(self.worker.state.keyspace.databases() - 1);
+        let mut out = Output::new(proto);
+        if enter(&self.worker, &mut client, &mut out, 0, &requests) != Flow::Next {
+            return false;
+        }
+        if client.refused {
+            sender.refuse(frame.id, "moved");
+            return true;
+        }
+        self.guests.insert(token, Arc::clone(&client.shared));
+        let (worker, sender, id) = (Rc::clone(&self.worker), sender.clone(), frame.id);
+        let this = Rc::downgrade(this);
+        tokio::task::spawn_local(async move {
+            let answered = wait(&worker, &mut client, &mut out).await;
+            if let Some(peer) = this.upgrade() {
+                peer.borrow_mut().guests.remove(&token);
+            }
+            if answered { sender.reply(id, &out.take_bytes()) } else { sender.refuse(id, "cancelled") }
+        });
+        true
+    }
+
+    /// The link is gone: nobody waits for anything any more.
+    fn leave(&mut self) {
+        self.backlog.clear();
+        for (_, guest) in self.guests.drain() {
+            guest.send(crate::state::clients::Mail::Close);
+        }
+    }
+}
+
+/// A client that stands for those of another node.
+fn guest(state: &State) -> Client {
+    let mut client = Client::new(state.clients.detached(), Arc::clone(state.acl.peer()));
+    client.is_peer = true;
+    client
+}
+
+fn enter(worker: &Worker, client: &mut Client, out: &mut Output, what: u8, requests: &[OwnedArgs]) -> Flow {
+    let mut scratch = worker.scratch.borrow_mut();
+    scratch.clock.sync();
+    let (state, stats, clock) = (&*worker.state, worker.stats(), &mut scratch.clock);
+    let site = Site { state, stats, client, out, clock, pause: Some(&|| {}) };
+    match requests {
+        [raw] if what == forward::MEMCACHED => run_memcache::run_one(site, &raw.as_args()[0]),
+        requests => forward::run(site, what == forward::TRANSACTION, requests),
+    }
+}
+
+/// Waits until a request that waits is answered, or its time is up; false if it was cancelled.
+async fn wait(worker: &Worker, client: &mut Client, out: &mut Output) -> bool {
+    while let Some(blocked) = &client.blocked {
+        let (deadline, nothing) = (blocked.deadline, blocked.nothing);
+        let mail = poll_fn(|task| {
+            client.shared.wake_with(task.waker());
+            if client.shared.has_mail() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        });
+        let rung = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), mail).await.is_ok(),
+            None => {
+                mail.await;
+                true
+            }
+        };
+        if rung {
+            super::mail::open(&worker.state, worker.stats(), client, out);
+        } else if blocking::cancel(&worker.state, client) {
+            nothing.reply(out);
+        } else {
+            tokio::task::yield_now().await;
+        }
+        if client.killed {
+            while !blocking::cancel(&worker.state, client) {
+                super::mail::open(&worker.state, worker.stats(), client, out);
+                tokio::task::yield_now().await;
+            }
+            return false;
+        }
+    }
+    let waits = &mut client.waits;
+    poll_fn(|task| waits.poll(task)).await
+}
+
+/// Delivers what was published at another node.
+fn publish(state: &State, payload: &[u8]) {
+    let Some((len, rest)) = payload.split_first_chunk::<4>() else { return };
+    let Some((channel, message)) = rest.split_at_checked(u32::from_le_bytes(*len) as usize) else { return };
+    state.pubsub.publish(channel, message);
+}
+
+/// Applies what one peer's feed carries.
+struct Applier {
+    worker: Rc<Worker>,
+    node: u64,
+    queue: RefCell<VecDeque<(Sender, Frame)>>,
+    replayer: RefCell<Replayer>,
+    /// Counters of nobody.
+    stats: Stats,
+    /// Parts of snapshots that are not whole yet, by partition.
+    parts: RefCell<HashMap<u8, Vec<u8>>>,
+}
+
+/// What comes of a record.
+enum Verdict {
+    Applied,
+    /// The map that explains it is not here yet.
+    Early,
+    /// It comes from somebody who is not this partition's primary, or does not follow what is here.
+    Wrong,
+}
+
+impl Applier {
+    fn new(worker: Rc<Worker>, node: u64) -> Applier {
+        let replayer = RefCell::new(Replayer::new(&worker.state));
+        let stats = Stats::new(0, table::len());
+        Applier { worker, node, queue: RefCell::default(), replayer, stats, parts: RefCell::default() }
+    }
+
+    fn take(this: &Rc<Applier>, sender: &Sender, frame: Frame) {
+        let mut queue = this.queue.borrow_mut();
+        queue.push_back((sender.clone(), frame));
+        if queue.len() == 1 {
+            tokio::task::spawn_local(Applier::work_off(Rc::clone(this)));
+        }
+    }
+
+    async fn work_off(this: Rc<Applier>) {
+        loop {
+            let Some((sender, frame)) = this.queue.borrow().front().cloned() else { return };
+            if this.apply(&frame.payload).await {
+                sender.reply(frame.id, &[]);
+            } else {
+                sender.refuse(frame.id, "a record that does not follow what is here");
+            }
+            let mut queue = this.queue.borrow_mut();
+            queue.pop_front();
+            if queue.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Applies all records; false at the first that is wrong.
+    async fn apply(&self, mut records: &[u8]) -> bool {
+        while !records.is_empty() {
+            let Some((record, effects)) = Record::read(&mut records) else { return false };
+            loop {
+                let seen = self.worker.state.cluster.version();
+                match self.apply_one(record, effects) {
+                    Verdict::Applied => break,
+                    Verdict::Wrong => {
+                        tracing::warn!(
+                            "node {:016x} sent a record that does not belong here: {record:?}",
+                            self.node
+                        );
+                        return false;
+                    }
+                    Verdict::Early => {
+                        let cluster = &self.worker.state.cluster;
+                        poll_fn(|task| cluster.poll_newer(seen, task)).await;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn apply_one(&self, record: Record, effects: &[u8]) -> Verdict {
+        let state = &*self.worker.state;
+        let (Record::Entry(head) | Record::Part(head) | Record::Last(head)) = record;
+        let mut guard = state.keyspace.enter(head.partition);
+        match guard.replication.as_deref() {
+            None => return Verdict::Early,
+            Some(own) if own.epoch < head.epoch => return Verdict::Early,
+            Some(own) if own.epoch > head.epoch || own.feed > head.feed || own.role == Role::Stranger => {
+                return match record {
+                    // What was sent before the sender heard that this copy was given up. It is not counted on any more.
+                    Record::Entry(_) if own.epoch == head.epoch && own.role == Role::Stranger => {
+                        Verdict::Applied
+                    }
+                    // It is about to hear that it is given a copy; or was, and is not any more.
+                    Record::Part(_) | Record::Last(_) if state.cluster.version() < head.version => {
+                        Verdict::Early
+                    }
+                    Record::Part(_) | Record::Last(_) => {
+                        self.parts.borrow_mut().remove(&head.partition);
+                        Verdict::Applied
+                    }
+                    Record::Entry(_) => Verdict::Wrong,
+                };
+            }
+            Some(own) if own.role != Role::Replica => return Verdict::Wrong,
+            Some(_) => {}
+        }
+        if state.cluster.map().primary(head.partition) != Some(self.node) {
+            return Verdict::Wrong;
+        }
+        match record {
+            Record::Entry(head) => self.entry(state, guard, head, effects),
+            Record::Part(head) => {
+                self.parts.borrow_mut().entry(head.partition).or_default().extend_from_slice(effects);
+                Verdict::Applied
+            }
+            Record::Last(head) => {
+                let mut all = self.parts.borrow_mut().remove(&head.partition).unwrap_or_default();
+                all.extend_from_slice(effects);
+                drop(guard.empty());
+                if let Some(own) = &mut guard.replication {
+                    own.sequence = head.sequence;
+                    own.feed = head.feed;
+                    own.is_whole = true;
+                }
+                self.replay(state, guard, head, &all)
+            }
+        }
+    }
+
+    fn entry(
+        &self,
+        state: &State,
+        mut guard: crate::state::keyspace::Guard<'_>,
+        head: Head,
+        effects: &[u8],
+    ) -> Verdict {
+        match &mut guard.replication {
+            Some(own) if own.is_whole && own.sequence + 1 == head.sequence => {
+                (own.sequence, own.feed) = (head.sequence, head.feed);
+            }
+            _ => return Verdict::Wrong,
+        }
+        self.replay(state, guard, head, effects)
+    }
+
+    fn replay<'s>(
+        &'s self,
+        state: &'s State,
+        guard: crate::state::keyspace::Guard<'s>,
+        head: Head,
+        effects: &[u8],
+    ) -> Verdict {
+        let replayed =
+            self.replayer.borrow_mut().apply(state, self.stats.worker(0), head.partition, guard, effects);
+        if replayed.is_ok() { Verdict::Applied } else { Verdict::Wrong }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a node knows of its cluster: its own name, who holds what, and until when it may serve.
+//!
+//! A node that is alone knows that it is ([`Cluster::is_on`] is false), and commands ask no further. In a cluster every command asks,
+//! under the locks of its partitions, whether this node serves them; that, and not the map, is what decides. The
+//! map tells whom to ask instead.
+
+use super::keyspace::Held;
+use super::partition::PARTITIONS;
+use super::replication::Role;
+use crate::cluster::link::Identity;
+use crate::cluster::metadata::{Metadata, NodeId};
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// The cluster as this node sees it.
+pub struct Cluster {
+    on: AtomicBool,
+    me: AtomicU64,
+    map: RwLock<Arc<Metadata>>,
+    /// The version of the map, to be looked at without taking it.
+    version: AtomicU64,
+    /// Until when this node may serve what it is primary of, in ns since `began`.
+    lease_ns: AtomicU64,
+    began: Instant,
+    /// Those who wait for another map.
+    waiters: Mutex<Vec<Waker>>,
+    /// What this node proves to others.
+    identity: RwLock<Option<Identity>>,
+}
+
+/// Where a request is to be run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// Here.
+    Here,
+    /// At another node.
+    At(NodeId),
+    /// Nobody serves it at this moment: ask again soon.
+    Nowhere,
+    /// Its keys are served by several nodes.
+    Scattered,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Cluster {
+            on: AtomicBool::new(false),
+            me: AtomicU64::new(0),
+            map: RwLock::default(),
+            version: AtomicU64::new(0),
+            lease_ns: AtomicU64::new(0),
+            began: Instant::now(),
+            waiters: Mutex::default(),
+            identity: RwLock::default(),
+        }
+    }
+}
+
+impl Cluster {
+    /// Whether there is more than this node.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// Names this node and begins to ask who serves what. To be called before any partition has a [`Role`].
+    pub fn turn_on(&self, me: NodeId) {
+        self.me.store(me, Ordering::Release);
+        self.on.store(true, Ordering::SeqCst);
+    }
+
+    /// This node's name; 0 while it is alone.
+    pub fn me(&self) -> NodeId {
+        self.me.load(Ordering::Acquire)
+    }
+
+    /// What this node proves to others, if it is to speak to any.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.read().clone()
+    }
+
+    /// Sets what this node proves to others.
+    pub fn identify(&self, identity: Identity) {
+        *self.identity.write() = Some(identity);
+    }
+
+    /// Who holds what.
+    pub fn map(&self) -> Arc<Metadata> {
+        Arc::clone(&self.map.read())
+    }
+
+    /// The version of the map.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Has a newer map looked at. The roles of partitions are set before.
+    pub fn publish(&self, map: Arc<Metadata>) {
+        let version = map.version;
+        *self.map.write() = map;
+        self.version.store(version, Ordering::Release);
+        self.wake();
+    }
+
+    /// Wakes those who wait for something to change.
+    pub fn wake(&self) {
+        std::mem::take(&mut *self.waiters.lock()).iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Ready with a map of another version than `seen`.
+    pub fn poll_newer(&self, seen: u64, task: &mut Context<'_>) -> Poll<()> {
+        if self.version() != seen {
+            return Poll::Ready(());
+        }
+        self.waiters.lock().push(task.waker().clone());
+        if self.version() != seen { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// This node's clock for leases, in ns.
+    pub fn now_ns(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
+
+    /// Lets this node serve until `until_ns`.
+    pub fn extend_lease(&self, until_ns: u64) {
+        self.lease_ns.fetch_max(until_ns, Ordering::AcqRel);
+    }
+
+    /// Whether this node may serve at this moment. What was read before this is asked was read in time.
+    #[inline]
+    pub fn has_lease(&self) -> bool {
+        self.now_ns() < self.lease_ns.load(Ordering::Acquire)
+    }
+
+    /// What is left of the lease, in ms.
+    pub fn lease_left_ms(&self) -> u64 {
+        self.lease_ns.load(Ordering::Acquire).saturating_sub(self.now_ns()) / 1_000_000
+    }
+
+    /// Where a request for the `held` partitions is to be run.
+    pub fn route(&self, held: &Held<'_>) -> Route {
+        let serves = |role| role == Role::Primary;
+        let here = held.iter().all(|(_, p)| p.replication.as_ref().is_none_or(|r| serves(r.role)));
+        if here {
+            return if self.has_lease() { Route::Here } else { Route::Nowhere };
+        }
+        let map = self.map.read();
+        let mut at = None;
+        for (partition, _) in held {
+            let Some(primary) = map.primary(*partition) else { return Route::Nowhere };
+            if *at.get_or_insert(primary) != primary {
+                return Route::Scattered;
+            }
+        }
+        match at {
+            // The map says this node, the partition says not yet, or no more.
+            Some(node) if node != self.me() && map.serves(node) => Route::At(node),
+            _ => Route::Nowhere,
+        }
+    }
+
+    /// Whether this node is the primary of `partition`, by its map.
+    pub fn leads(&self, partition: u8) -> bool {
+        !self.is_on() || self.map.read().primary(partition) == Some(self.me())
+    }
+
+    /// The nodes that serve clients.
+    pub fn homes(&self) -> Vec<NodeId> {
+        const { assert!(PARTITIONS == crate::cluster::metadata::PARTITIONS) };
+        let map = self.map.read();
+        map.members.keys().copied().filter(|node| map.serves(*node)).collect()
+    }
+}

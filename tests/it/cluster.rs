@@ -1,0 +1,335 @@
+//! Several nodes as one cache: real processes, plain clients.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use shoal_testkit::resp::Client;
+use shoal_testkit::{Server, Value};
+
+use crate::harness;
+
+/// How long a cluster may take to be as it should be.
+const SETTLES: Duration = Duration::from_secs(60);
+
+/// A cluster that has settled: every partition has two copies, and every node serves some.
+struct Cluster {
+    nodes: Vec<Server>,
+}
+
+impl Cluster {
+    fn start(size: usize) -> Cluster {
+        let mut cluster = Cluster { nodes: vec![member(None)] };
+        for _ in 1..size {
+            let node = member(Some(&cluster.nodes[0]));
+            cluster.nodes.push(node);
+        }
+        cluster.settle(size);
+        cluster
+    }
+
+    /// Waits until `serving` nodes serve, every partition has two copies, and nothing moves.
+    fn settle(&self, serving: usize) {
+        let until = Instant::now() + SETTLES;
+        let mut calm = 0;
+        loop {
+            let slots = self.nodes.iter().filter_map(|node| slots(node).ok()).find(|slots| !slots.is_empty());
+            let mut primaries: Vec<String> =
+                slots.iter().flatten().map(|(holders, _)| holders[0].clone()).collect();
+            primaries.sort();
+            primaries.dedup();
+            let copied = slots.iter().flatten().all(|(holders, _)| holders.len() == 2.min(serving));
+            // Between two steps of a move nothing moves for a moment.
+            calm = if copied && primaries.len() == serving && self.is_calm() { calm + 1 } else { 0 };
+            if calm == 4 {
+                return;
+            }
+            let status = self.status();
+            assert!(Instant::now() < until, "the cluster does not settle:\n{status}{}", self.logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.status().contains(" 0 moving")
+    }
+
+    fn status(&self) -> String {
+        let ask = |node: &Server| {
+            Client::connect(node.resp_addr()).and_then(|mut client| client.line("CLUSTER STATUS"))
+        };
+        let answer = self.nodes.iter().find_map(|node| ask(node).ok());
+        answer.map_or_else(String::new, |answer| answer.to_string())
+    }
+
+    fn logs(&self) -> String {
+        let log = |node: &Server| std::fs::read_to_string(node.dir().join("log")).unwrap_or_default();
+        self.nodes.iter().map(|node| format!("\n--- {}\n{}", node.resp_addr(), log(node))).collect()
+    }
+}
+
+fn member(seed: Option<&Server>) -> Server {
+    let cluster_port = shoal_testkit::server::free_port().expect("a free port").to_string();
+    let mut args = vec!["--cluster-port", &cluster_port];
+    let seed = seed.map(|seed| {
+        let port = std::fs::read_to_string(seed.dir().join("cluster-port")).expect("written at its start");
+        format!("127.0.0.1:{}@{port}", seed.resp_addr().port())
+    });
+    if let Some(seed) = &seed {
+        args.extend(["--join", seed]);
+    }
+    let node = harness::node(&args);
+    std::fs::write(node.dir().join("cluster-port"), &cluster_port).expect("its directory is there");
+    node
+}
+
+/// Who holds which slots, the primary first.
+fn slots(node: &Server) -> std::io::Result<Vec<(Vec<String>, i64)>> {
+    let answer = Client::connect(node.resp_addr())?.line("CLUSTER SLOTS")?;
+    let name =
+        |holder: &Value| String::from_utf8_lossy(holder.items()[2].text().unwrap_or_default()).into_owned();
+    let range = |range: &Value| {
+        (range.items()[2..].iter().map(name).collect(), range.items()[0].int().unwrap_or_default())
+    };
+    Ok(answer.items().iter().map(range).collect())
+}
+
+fn signal(node: &Server, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &node.pid().to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+#[test]
+fn any_node_answers_for_all_keys() {
+    let cluster = Cluster::start(3);
+    let mut clients: Vec<Client> = cluster.nodes.iter().map(Server::connect).collect();
+    for i in 0..300 {
+        let reply = clients[i % 3].line(&format!("SET key:{i} {i}")).expect("a reply");
+        assert_eq!(reply.to_string(), "+OK");
+    }
+    for (at, client) in clients.iter_mut().enumerate() {
+        for i in 0..300 {
+            assert_eq!(
+                client.line(&format!("GET key:{i}")).expect("a reply").text(),
+                Some(i.to_string().as_bytes()),
+                "node {at}"
+            );
+        }
+        let many: Vec<String> = (0..300).map(|i| format!("key:{i}")).collect();
+        let all = client
+            .call(&[&["MGET".to_string()], &many[..], &["nosuch".to_string()]].concat())
+            .expect("a reply");
+        assert_eq!(all.items().len(), 301, "{all}{}", cluster.logs());
+        assert!((0..300).all(|i| all.items()[i].text() == Some(i.to_string().as_bytes())));
+        assert!(matches!(all.items()[300], Value::NullBulk));
+        assert_eq!(client.line("DBSIZE").expect("a reply").int(), Some(300));
+        assert_eq!(client.line("KEYS key:*").expect("a reply").items().len(), 300);
+        assert_eq!(scan(client), 300);
+        assert_eq!(client.line("EXISTS key:1 key:2 key:3 nosuch").expect("a reply").int(), Some(3));
+    }
+    // Pipelined: replies come in the order of their requests, wherever they are from.
+    let mut request = Vec::new();
+    (0..300).for_each(|i| request.extend_from_slice(format!("GET key:{i}\r\nPING {i}\r\n").as_bytes()));
+    clients[1].send_raw(&request).expect("sent");
+    for i in 0..300 {
+        for _ in 0..2 {
+            assert_eq!(clients[1].recv().expect("a reply").text(), Some(i.to_string().as_bytes()));
+        }
+    }
+    assert_eq!(clients[2].line("FLUSHALL").expect("a reply").to_string(), "+OK");
+    assert_eq!(clients[0].line("DBSIZE").expect("a reply").int(), Some(0));
+}
+
+fn scan(client: &mut Client) -> usize {
+    let (mut cursor, mut found) = ("0".to_string(), std::collections::BTreeSet::new());
+    loop {
+        let reply = client.line(&format!("SCAN {cursor} COUNT 50")).expect("a reply");
+        for key in reply.items()[1].items() {
+            assert!(found.insert(key.text().map(<[u8]>::to_vec)), "met twice");
+        }
+        cursor = String::from_utf8_lossy(reply.items()[0].text().unwrap_or_default()).into_owned();
+        if cursor == "0" {
+            return found.len();
+        }
+    }
+}
+
+#[test]
+fn transactions_scripts_and_waits_run_where_their_keys_are() {
+    let cluster = Cluster::start(3);
+    let mut clients: Vec<Client> = cluster.nodes.iter().map(Server::connect).collect();
+    for i in 0..12 {
+        for client in &mut clients {
+            client.line("MULTI").expect("a reply");
+            client.line(&format!("INCR {{t{i}}}a")).expect("a reply");
+            client.line(&format!("LPUSH {{t{i}}}b x")).expect("a reply");
+            assert_eq!(client.line("EXEC").expect("a reply").items().len(), 2);
+            let script = format!("EVAL \"return redis.call('incr', KEYS[1])\" 1 {{t{i}}}a");
+            assert!(client.line(&script).expect("a reply").int().is_some());
+        }
+        assert_eq!(clients[0].line(&format!("GET {{t{i}}}a")).expect("a reply").text(), Some(&b"6"[..]));
+        let (waiting, serving) = clients.split_at_mut(1);
+        waiting[0].send(&["BLPOP", &format!("queue{i}"), "10"]).expect("sent");
+        assert!(waiting[0].recv_within(Duration::from_millis(20)).expect("nothing yet").is_none());
+        serving[0].line(&format!("RPUSH queue{i} job")).expect("a reply");
+        let served = waiting[0].recv().expect("a reply");
+        assert!(
+            served.items().get(1).is_some_and(|job| job.text() == Some(b"job")),
+            "{served}{}",
+            cluster.logs()
+        );
+    }
+}
+
+/// Writes increasing numbers to keys of its own, through one node, and remembers what was acknowledged.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Written>,
+}
+
+#[derive(Default)]
+struct Written {
+    /// The last acknowledged number of each key, and the last one that may have been written.
+    acknowledged: Vec<(i64, i64)>,
+    /// The longest time without an acknowledgement.
+    longest: Duration,
+    errors: Vec<String>,
+}
+
+impl Writer {
+    fn start(name: String, addr: std::net::SocketAddr, keys: usize) -> Writer {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut written = Written { acknowledged: vec![(0, 0); keys], ..Written::default() };
+            let mut client = Client::connect(addr).expect("a running server accepts connections");
+            let mut last = Instant::now();
+            for turn in 1.. {
+                if stopped.load(Ordering::Relaxed) {
+                    return written;
+                }
+                let key = turn % keys;
+                written.acknowledged[key].1 = turn as i64;
+                match client.line(&format!("SET {name}:{key} {turn}")) {
+                    Ok(reply) if reply.to_string() == "+OK" => {
+                        written.acknowledged[key].0 = turn as i64;
+                        written.longest = written.longest.max(last.elapsed());
+                        last = Instant::now();
+                    }
+                    Ok(reply) => written.errors.push(reply.to_string()),
+                    Err(error) => {
+                        written.errors.push(error.to_string());
+                        match Client::connect(addr) {
+                            Ok(again) => client = again,
+                            // Its own node is gone: it has nothing more to say.
+                            Err(_) => return written,
+                        }
+                    }
+                }
+            }
+            written
+        });
+        Writer { stop, thread }
+    }
+
+    fn stop(self) -> Written {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the writer ends")
+    }
+}
+
+/// Whatever was acknowledged to `name` is there, or something that was written later.
+fn assert_nothing_lost(client: &mut Client, name: &str, written: &Written) {
+    for (key, (acknowledged, tried)) in written.acknowledged.iter().enumerate() {
+        let reply = client.line(&format!("GET {name}:{key}")).expect("a reply");
+        let found: i64 =
+            reply.text().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0);
+        assert!(
+            (*acknowledged..=*tried).contains(&found),
+            "{name}:{key} is {reply}, acknowledged was {acknowledged}, tried {tried}"
+        );
+    }
+}
+
+#[test]
+fn a_killed_node_loses_nothing_acknowledged() {
+    let mut cluster = Cluster::start(3);
+    let names: Vec<String> = (0..3).map(|i| format!("w{i}")).collect();
+    let writers: Vec<Writer> = names
+        .iter()
+        .zip(&cluster.nodes)
+        .map(|(name, node)| Writer::start(name.clone(), node.resp_addr(), 200))
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let victim = cluster.nodes.remove(2);
+    signal(&victim, "KILL");
+    std::thread::sleep(Duration::from_secs(3));
+    let written: Vec<Written> = writers.into_iter().map(Writer::stop).collect();
+    drop(victim);
+    let mut client = cluster.nodes[0].connect();
+    for (name, written) in names.iter().zip(&written) {
+        println!("{name}: longest silence {:?}, errors {:?}", written.longest, written.errors);
+        assert_nothing_lost(&mut client, name, written);
+    }
+    // Those who asked a living node saw a delay, and an error only where a write was under way to the dead one.
+    assert!(written[..2].iter().all(|w| w.errors.len() <= 1), "{}", cluster.logs());
+    cluster.settle(2);
+}
+
+#[test]
+fn a_node_that_restarts_empty_wipes_nothing() {
+    let cluster = Cluster::start(3);
+    let mut client = cluster.nodes[0].connect();
+    for i in 0..500 {
+        assert_eq!(client.line(&format!("SET k{i} {i}")).expect("a reply").to_string(), "+OK");
+    }
+    let victim = &cluster.nodes[1];
+    signal(victim, "KILL");
+    let port = victim.resp_addr().port().to_string();
+    let cluster_port = std::fs::read_to_string(victim.dir().join("cluster-port")).expect("written");
+    let mut again = harness::command();
+    again.args(["--bind", "127.0.0.1", "--port", &port, "--memcached-port", "0", "--workers", "2"]);
+    again.args(["--cluster-port", &cluster_port, "--dir", &victim.dir().to_string_lossy()]);
+    let reborn = Server::other(again, Some(victim.resp_addr()), None).expect("it starts again");
+    for i in 0..500 {
+        let reply = client.line(&format!("GET k{i}")).expect("a reply");
+        assert_eq!(reply.text(), Some(i.to_string().as_bytes()), "k{i}: {reply}\n{}", cluster.logs());
+    }
+    cluster.settle(3);
+    let mut client = reborn.connect();
+    for i in 0..500 {
+        assert_eq!(
+            client.line(&format!("GET k{i}")).expect("a reply").text(),
+            Some(i.to_string().as_bytes())
+        );
+    }
+}
+
+#[test]
+fn a_paused_node_acknowledges_nothing_it_cannot_keep() {
+    let cluster = Cluster::start(3);
+    let names: Vec<String> = (0..3).map(|i| format!("p{i}")).collect();
+    let writers: Vec<Writer> = names
+        .iter()
+        .zip(&cluster.nodes)
+        .map(|(name, node)| Writer::start(name.clone(), node.resp_addr(), 100))
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&cluster.nodes[1], "STOP");
+    std::thread::sleep(Duration::from_secs(4));
+    signal(&cluster.nodes[1], "CONT");
+    std::thread::sleep(Duration::from_secs(1));
+    let written: Vec<Written> = writers.into_iter().map(Writer::stop).collect();
+    cluster.settle(3);
+    for node in &cluster.nodes {
+        let mut client = node.connect();
+        for (name, written) in names.iter().zip(&written) {
+            assert_nothing_lost(&mut client, name, written);
+        }
+    }
+    for (name, written) in names.iter().zip(&written) {
+        println!("{name}: longest silence {:?}, errors {:?}", written.longest, written.errors);
+    }
+}
