@@ -51,12 +51,12 @@ pub async fn accept(worker: Rc<Worker>, protocol: Protocol, listener: TcpListene
 }
 
 /// As [`accept`], on a Unix socket at `path`.
-pub async fn accept_unix(worker: Rc<Worker>, path: String, listener: UnixListener) {
+pub async fn accept_unix(worker: Rc<Worker>, protocol: Protocol, path: String, listener: UnixListener) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let addr = format!("{path}:0");
-                let shared = admit(&worker, Protocol::Resp, Stream::Unix(stream), addr.clone(), addr);
+                let shared = admit(&worker, protocol, Stream::Unix(stream), addr.clone(), addr);
                 if let Some(shared) = shared {
                     shared.set_flag(client_flag::UNIX, true);
                 }

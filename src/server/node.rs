@@ -25,14 +25,14 @@ pub struct Node {
     addresses: Vec<SocketAddr>,
     memcached_addresses: Vec<SocketAddr>,
     /// The file of its Unix socket, to be removed at the end.
-    unix_path: Option<String>,
+    unix_paths: Vec<String>,
 }
 
 /// A worker's listeners that stay where they are.
 #[derive(Default)]
 struct Sockets {
     memcached: Vec<std::net::TcpListener>,
-    unix: Option<(String, std::os::unix::net::UnixListener)>,
+    unix: Vec<(Protocol, String, std::os::unix::net::UnixListener)>,
 }
 
 impl Node {
@@ -44,13 +44,17 @@ impl Node {
         }
         let workers = config.workers();
         let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
-        let unix_path = config.path(id::UNIXSOCKET).map_or(String::new(), |path| path.display().to_string());
-        if !unix_path.is_empty() {
-            let fail = |source| Error::Listen { address: unix_path.clone(), source };
-            let listener = unix::listen(&config, &unix_path).map_err(fail)?;
+        let mut unix_paths = Vec::new();
+        for (protocol, id) in
+            [(Protocol::Resp, id::UNIXSOCKET), (Protocol::Memcache, id::MEMCACHED_UNIXSOCKET)]
+        {
+            let Some(path) = config.path(id).map(|path| path.display().to_string()) else { continue };
+            let fail = |source| Error::Listen { address: path.clone(), source };
+            let listener = unix::listen(&config, &path).map_err(fail)?;
             for own in &mut sockets {
-                own.unix = Some((unix_path.clone(), listener.try_clone().map_err(fail)?));
+                own.unix.push((protocol, path.clone(), listener.try_clone().map_err(fail)?));
             }
+            unix_paths.push(path);
         }
         let memcached_addresses = match config.int(id::MEMCACHED_PORT) as u16 {
             0 => Vec::new(),
@@ -62,7 +66,7 @@ impl Node {
         };
         let listeners = Arc::new(Listeners::new(workers));
         // Without a port of its own it listens on a free one, unless it can be reached otherwise.
-        if config.int(id::PORT) == 0 && unix_path.is_empty() {
+        if config.int(id::PORT) == 0 && config.text(id::UNIXSOCKET).is_empty() {
             listeners.open_anywhere(&config)?;
         } else {
             listeners.open(&config)?;
@@ -97,8 +101,7 @@ impl Node {
             let thread = std::thread::Builder::new().name("lazyfree".into()).spawn(run);
             Some(thread.map_err(|source| Error::Thread { source })?)
         };
-        let unix_path = (!unix_path.is_empty()).then_some(unix_path);
-        Ok(Node { state, workers, lazyfree, member, addresses, memcached_addresses, unix_path })
+        Ok(Node { state, workers, lazyfree, member, addresses, memcached_addresses, unix_paths })
     }
 
     /// Where it speaks RESP.
@@ -154,7 +157,7 @@ impl Node {
                 tracing::error!("a thread ended by a panic");
             }
         }
-        if let Some(path) = self.unix_path.take() {
+        for path in self.unix_paths.drain(..) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -220,10 +223,11 @@ fn run_worker(
     let worker = Worker::new(Arc::clone(&state), index);
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        if let Some((path, socket)) = sockets.unix {
+        for (protocol, path, socket) in sockets.unix {
             match UnixListener::from_std(socket) {
                 Ok(listener) => {
-                    drop(tokio::task::spawn_local(listen::accept_unix(worker.clone(), path, listener)));
+                    let accept = listen::accept_unix(worker.clone(), protocol, path, listener);
+                    drop(tokio::task::spawn_local(accept));
                 }
                 Err(error) => tracing::error!(%error, "cannot listen on the Unix socket"),
             }

@@ -86,6 +86,7 @@ pub fn sweep(state: &State, stats: &WorkerStats, now_ms: i64) {
         let idle_ms = now_ms - client.active_ms.load(Relaxed);
         if timeout_ms > 0 && idle_ms > timeout_ms && may_idle_out(&client) {
             tracing::debug!("closing idle client {} ({})", client.id, client.addr);
+            stats.idle_disconnections.add(1);
             state.clients.kill(&client);
             continue;
         }

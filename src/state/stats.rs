@@ -78,6 +78,8 @@ pub struct WorkerStats {
     pub evicted_clients: Counter,
     /// Connections closed as they sent too much of a request.
     pub input_limit_disconnections: Counter,
+    /// Connections closed because nothing came for too long.
+    pub idle_disconnections: Counter,
     /// Connections closed as they did not read their replies.
     pub output_limit_disconnections: Counter,
     /// Reads from sockets.
@@ -113,6 +115,7 @@ impl Stats {
                 errors: Counter::default(),
                 evicted_clients: Counter::default(),
                 input_limit_disconnections: Counter::default(),
+                idle_disconnections: Counter::default(),
                 output_limit_disconnections: Counter::default(),
                 reads: Counter::default(),
                 writes: Counter::default(),
@@ -165,6 +168,7 @@ impl Stats {
                 &worker.errors,
                 &worker.evicted_clients,
                 &worker.input_limit_disconnections,
+                &worker.idle_disconnections,
                 &worker.output_limit_disconnections,
                 &worker.reads,
                 &worker.writes,

@@ -472,3 +472,17 @@ fn administrators_see_memcached_requests_too() {
     let slow = admin.line("SLOWLOG GET 5").expect("a reply").to_string();
     assert!(slow.contains(r#"["set" "k" "0" "0" "5""#), "{slow}");
 }
+
+#[test]
+fn a_unix_socket_serves_memcached_too() {
+    let path = std::env::temp_dir().join(format!("shoal-memcached-{}", std::process::id()));
+    let mut both = Both::start(&["--memcached-unixsocket", &path.to_string_lossy(), "--timeout", "60"]);
+    both.memcached("set k 0 0 1\nv", "STORED");
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("the node listens there");
+    stream.write_all(b"get k\r\nstats conns\r\nquit\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answers, then closes");
+    assert!(answer.starts_with("VALUE k 0 1\r\nv\r\nEND\r\n"), "{answer}");
+    assert!(answer.contains(&format!(":addr unix:{}\r\n", path.display())), "{answer}");
+    assert_eq!(both.stat("idle_kicks"), 0);
+}

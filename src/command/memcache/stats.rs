@@ -9,6 +9,7 @@ use crate::config::id;
 use crate::memory;
 use crate::process::{self, CpuOf};
 use crate::state::State;
+use crate::state::clients::client_flag;
 use crate::state::memcache::{Count, PrefixCounts};
 use shoal_protocol::memcache::binary::{self, Status, Tag};
 use shoal_protocol::memcache::{Fault, Tokens, write};
@@ -218,6 +219,16 @@ fn general(site: &mut Site, form: Form) {
     w.number("reclaimed", state.stats.sum(|worker| &worker.expired));
     w.zeros("", &["crawler_reclaimed", "crawler_items_checked", "lrutail_reflocked", "moves_to_cold"]);
     w.zeros("", &["moves_to_warm", "moves_within_lru", "direct_reclaims", "lru_bumps_dropped"]);
+    w.zeros("response_obj_", &["oom", "count", "bytes"]);
+    w.zeros("read_buf_", &["count", "bytes", "bytes_free", "oom"]);
+    w.zeros("slab_reassign_", &["rescues", "chunk_rescues", "evictions_nomem", "inline_reclaim"]);
+    w.zeros("slab_reassign_", &["busy_items", "busy_deletes", "running"]);
+    w.zeros("log_", &["worker_dropped", "worker_written", "watcher_skipped", "watcher_sent", "watchers"]);
+    w.zeros("", &["reserved_fds", "lru_maintainer_juggles", "unexpected_napi_ids", "round_robin_fallback"]);
+    w.zeros("", &["slab_global_page_pool"]);
+    if state.config.int(id::TIMEOUT) > 0 {
+        w.number("idle_kicks", state.stats.sum(|worker| &worker.idle_disconnections));
+    }
 }
 
 fn settings(site: &mut Site, form: Form) {
@@ -233,7 +244,8 @@ fn settings(site: &mut Site, form: Form) {
     w.number("verbosity", 0);
     w.number("oldest", 0);
     w.text("evictions", if config.choice(id::MAXMEMORY_POLICY) == "noeviction" { "off" } else { "on" });
-    w.text("domain_socket", "NULL");
+    let socket = config.text(id::MEMCACHED_UNIXSOCKET);
+    w.text("domain_socket", if socket.is_empty() { "NULL" } else { &socket });
     w.number("num_threads", workers(state));
     w.text("stat_key_prefix", ":");
     w.flag("detail_enabled", state.memcache.prefixes.are_counted());
@@ -309,8 +321,12 @@ fn conns(site: &mut Site, form: Form) {
     let mut w = Writer { state, out: site.out, form };
     for client in state.clients.all() {
         let id = client.id;
-        w.text(&format!("{id}:addr"), &format!("tcp:{}", client.addr));
-        w.text(&format!("{id}:listen_addr"), &format!("tcp:{}", client.laddr));
+        if client.has_flag(client_flag::UNIX) {
+            w.text(&format!("{id}:addr"), &format!("unix:{}", client.addr.trim_end_matches(":0")));
+        } else {
+            w.text(&format!("{id}:addr"), &format!("tcp:{}", client.addr));
+            w.text(&format!("{id}:listen_addr"), &format!("tcp:{}", client.laddr));
+        }
         w.text(&format!("{id}:state"), if id == own { "conn_parse_cmd" } else { "conn_read" });
         let idle_ms = now_ms - client.active_ms.load(Ordering::Relaxed);
         w.number(&format!("{id}:secs_since_last_cmd"), idle_ms.max(0) / 1000);

@@ -19,6 +19,13 @@ pub(super) const NETWORK: Group = Group {
         row("memcached-port", PORT, "11211", "TCP port of the memcached protocol; 0 turns it off.")
             .change(Mutability::Startup),
         row(
+            "memcached-unixsocket",
+            TEXT,
+            "",
+            "Path of a Unix socket of the memcached protocol, with the permissions of the other one.",
+        )
+        .immutable(),
+        row(
             "memcached-max-item-size",
             Kind::Memory { min: 1 << 10, max: 1 << 30 },
             "1mb",
