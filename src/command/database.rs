@@ -89,15 +89,16 @@ fn flush(cx: &mut Cx, args: Args, dbs: Range<usize>) -> Result<(), CmdError> {
         2 if is(&args[1], "sync") => false,
         _ => return Err(error::SYNTAX),
     };
-    let mut tables = Vec::new();
+    let (mut tables, mut forgotten) = (Vec::new(), 0);
     cx.keys.each_partition(|_, partition| {
+        forgotten += partition.untrack_all();
         for db in dbs.clone() {
             if !partition.dbs[db].is_empty() {
                 tables.push(partition.clear(db));
             }
         }
     });
-    cx.state.tracking.flushed();
+    cx.state.tracking.flushed(forgotten);
     // It counts as a change even where there was nothing.
     cx.keys.dirty += 1;
     if !tables.is_empty() {

@@ -6,17 +6,22 @@ use crate::state::State;
 use crate::state::clients::Mail;
 use crate::state::stats::WorkerStats;
 use shoal_protocol::resp::Output;
+use std::sync::Arc;
 
 /// Takes the mail out of the inbox and puts pushes behind the replies.
 pub(super) fn open(state: &State, stats: &WorkerStats, client: &mut Client, out: &mut Output) {
+    // What serving a request that waited has to tell its client comes behind the reply.
+    let mut held = Vec::new();
     while let Some(mail) = client.shared.receive() {
         match mail {
+            Mail::Push(bytes) if client.blocked.is_some() => held.push(bytes),
             Mail::Push(bytes) => out.raw(&bytes),
             Mail::Unblocked { reply, waits } => {
                 out.raw(&reply);
                 client.waits.append(waits);
                 client.commands += 1;
                 blocking::end(state, client);
+                held.drain(..).for_each(|bytes: Arc<[u8]>| out.raw(&bytes));
             }
             Mail::Unblock { error } => {
                 let blocked = client.blocked.as_ref().map(|blocked| (blocked.nothing, blocked.waiter.row));
@@ -38,4 +43,5 @@ pub(super) fn open(state: &State, stats: &WorkerStats, client: &mut Client, out:
             }
         }
     }
+    held.iter().for_each(|bytes| out.raw(bytes));
 }

@@ -94,8 +94,9 @@ impl Memcache {
 
 /// Empties a database. No partition is held.
 pub fn flush(state: &State, db: usize) {
-    let mut tables = Vec::new();
+    let (mut tables, mut forgotten) = (Vec::new(), 0);
     state.keyspace.each(|_, partition| {
+        forgotten += partition.untrack_all();
         if !partition.dbs[db].is_empty() {
             tables.push(partition.clear(db));
         }
@@ -103,9 +104,7 @@ pub fn flush(state: &State, db: usize) {
     if !tables.is_empty() {
         state.lazyfree.add(Garbage::Tables(tables));
     }
-    if state.tracking.is_active() {
-        state.tracking.flushed();
-    }
+    state.tracking.flushed(forgotten);
 }
 
 /// What is counted of the keys that share a prefix.

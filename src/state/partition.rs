@@ -267,6 +267,11 @@ impl Partition {
         if self.tracked.is_empty() { None } else { self.tracked.remove(key) }
     }
 
+    /// Forgets who caches what; returns how many keys that were.
+    pub fn untrack_all(&mut self) -> usize {
+        std::mem::take(&mut self.tracked).len()
+    }
+
     /// Any key that someone caches.
     pub fn tracked_key(&self) -> Option<Box<[u8]>> {
         self.tracked.keys().next().cloned()

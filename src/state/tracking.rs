@@ -231,8 +231,9 @@ impl Tracking {
         }
     }
 
-    /// Tells all trackers that everything is gone. The partitions forget their keys by themselves as they change.
-    pub fn flushed(&self) {
+    /// Tells all trackers that everything is gone; the partitions have forgotten so many keys.
+    pub fn flushed(&self, forgotten: usize) {
+        self.keys.fetch_sub(forgotten, Ordering::Relaxed);
         for tracker in self.all.read().iter() {
             tracker.tell(Output::null_array);
         }
