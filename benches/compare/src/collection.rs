@@ -96,10 +96,11 @@ impl Workload {
 /// | word | for |
 /// |---|---|
 /// | `@key` | the key |
-/// | `@big` | the key that a thousand numbers share |
-/// | `@any9` | one of the first 9 elements, drawn |
+/// | `@big` | the key that a thousand numbers share; `@huge`, a hundred thousand |
+/// | `@any9` | one of the first 9 elements, drawn; `@mid9`, the one in their middle |
 /// | `@all9` | the first 9 elements; `@pairs9` with a value behind each, `@scored9` with a score before it |
-/// | `@run9` | the 9 elements that are this key's among those of `@big`; so `@pairrun9`, `@scorerun9` |
+/// | `@run9` | 9 elements that no other number has; so `@pairrun9`, `@scorerun9`, `@evenrun9` (all scores 0) |
+/// | `@ints9` | 9 integers |
 /// | `@num9` | a number below 9, drawn |
 /// | `@lon`, `@lat` | a place in Europe |
 pub fn request(line: &str, key: u64, rng: &mut Rng, out: &mut Vec<u8>) {
@@ -111,20 +112,26 @@ pub fn request(line: &str, key: u64, rng: &mut Rng, out: &mut Vec<u8>) {
         };
         let digits = what.trim_start_matches(|c: char| !c.is_ascii_digit());
         let count: u64 = digits.parse().unwrap_or(0);
-        let first = key % 1000 * count;
+        let first = key * count;
         match &what[..what.len() - digits.len()] {
             "key" => args.push(name(key).to_vec()),
             "big" => args.push(number(*b"big:000000000000", key / 1000).to_vec()),
+            "huge" => args.push(number(*b"huge:00000000000", key / 100_000).to_vec()),
             "any" => args.push(element(rng.u64(..count)).to_vec()),
+            "mid" => args.push(element(count / 2).to_vec()),
             "num" => args.push(rng.u64(..count).to_string().into_bytes()),
             "lon" => args.push(format!("{:.6}", rng.f64() * 20.0).into_bytes()),
             "lat" => args.push(format!("{:.6}", 40.0 + rng.f64() * 10.0).into_bytes()),
             "all" => args.extend((0..count).map(|n| element(n).to_vec())),
+            "ints" => args.extend((0..count).map(|n| (n * 37).to_string().into_bytes())),
             "run" => args.extend((first..first + count).map(|n| element(n).to_vec())),
             "pairs" => (0..count).for_each(|n| pair(n, &mut args)),
             "pairrun" => (first..first + count).for_each(|n| pair(n, &mut args)),
             "scored" => (0..count).for_each(|n| scored(n, &mut args)),
             "scorerun" => (first..first + count).for_each(|n| scored(n, &mut args)),
+            "evenrun" => {
+                (first..first + count).for_each(|n| args.extend([b"0".to_vec(), element(n).to_vec()]))
+            }
             _ => panic!("{word} stands for nothing"),
         }
     }

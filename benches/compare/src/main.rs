@@ -11,12 +11,13 @@ mod floor;
 mod growth;
 mod load;
 mod memory;
+mod scale;
 mod workload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: shoal-compare [cost|memory|growth|all] [options]
+const USAGE: &str = "usage: shoal-compare [cost|memory|growth|scale|all] [options]
   --quick         a look in under a minute instead of a measurement
   --shoal FILE    the binary to measure (target/dist/shoal)
   --only TEXT     only workloads whose name holds TEXT, or one of several texts with commas between
@@ -75,6 +76,9 @@ fn compare(args: &[String]) -> Result<bool, Failure> {
     if all || what == "growth" {
         growth::report(&options)?;
     }
+    if all || what == "scale" {
+        scale::report(&options)?;
+    }
     Ok(held || !options.check)
 }
 
@@ -96,7 +100,7 @@ fn parse(args: &[String]) -> Result<(String, Options), Failure> {
             "--shoal" => options.shoal = PathBuf::from(value()?),
             "--only" => options.only = value()?.clone(),
             "--rounds" => options.rounds = value()?.parse()?,
-            "cost" | "memory" | "growth" | "all" if what.is_none() => what = Some(arg.clone()),
+            "cost" | "memory" | "growth" | "scale" | "all" if what.is_none() => what = Some(arg.clone()),
             _ => return Err(USAGE.into()),
         }
     }
