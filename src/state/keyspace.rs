@@ -62,6 +62,20 @@ impl Keyspace {
         }
     }
 
+    /// The same for the object of that entry, which has been fetched; false if it has none.
+    #[inline]
+    pub fn prefetch_object(&self, partition: u8, db: usize, h: u32) -> bool {
+        self.partitions[partition as usize].try_lock().is_some_and(|guard| guard.dbs[db].prefetch_object(h))
+    }
+
+    /// The same for what that object begins with.
+    #[inline]
+    pub fn prefetch_contents(&self, partition: u8, db: usize, h: u32) {
+        if let Some(guard) = self.partitions[partition as usize].try_lock() {
+            guard.dbs[db].prefetch_contents(h);
+        }
+    }
+
     /// Enters all of `partitions` (ascending, no doubles) or none.
     pub fn try_enter_all(&self, partitions: impl Iterator<Item = u8>) -> Option<Held<'_>> {
         let mut held = Held::new();

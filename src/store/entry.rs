@@ -518,15 +518,8 @@ impl Entry {
     /// Has the processor fetch the entry, as far as a small one reaches, without waiting for it.
     #[inline]
     pub fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a prefetch reads nothing; any address will do.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(self.at::<i8>(0));
-                _mm_prefetch::<_MM_HINT_T0>(self.at::<i8>(64));
-            }
-        }
+        prefetch(self.at(0));
+        prefetch(self.at(64));
     }
 
     /// The 24 bits of access history the eviction policy keeps.
@@ -630,6 +623,19 @@ impl Drop for Entry {
         // SAFETY: allocated with this layout, as the invariant says, and never used again.
         unsafe { dealloc(self.0.as_ptr().cast(), layout) };
     }
+}
+
+/// Has the processor fetch the cache line at `address`, without waiting for it.
+#[inline]
+pub(super) fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing; any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 #[cfg(test)]

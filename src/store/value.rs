@@ -2,6 +2,7 @@
 
 use super::types::hash::Hash;
 use super::types::list::List;
+use super::types::pack::Pack;
 use super::types::set::Set;
 use super::types::stream::Stream;
 use super::types::zset::ZSet;
@@ -34,6 +35,19 @@ impl Object {
             Object::Stream(_) => "stream",
             Object::ZSet(_) => "zset",
         }
+    }
+
+    /// Where its contents begin, if they are one block.
+    #[inline]
+    pub fn contents(&self) -> Option<*const u8> {
+        let pack = match self {
+            Object::List(list) => list.as_pack(),
+            Object::Hash(hash) => hash.as_pack(),
+            Object::Set(set) => set.as_pack(),
+            Object::ZSet(zset) => zset.as_pack(),
+            Object::Stream(_) => None,
+        };
+        pack.map(Pack::start)
     }
 
     /// Redis's name of the encoding.

@@ -135,6 +135,14 @@ impl List {
         (0..).map_while(|nth| self.pack(nth))
     }
 
+    /// The pack of a small list.
+    pub fn as_pack(&self) -> Option<&Pack> {
+        match &self.form {
+            Form::Pack(pack) => Some(pack),
+            Form::Row(_) => None,
+        }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match &self.form {

@@ -28,6 +28,7 @@ pub use entry::{Element, Needle};
 
 use block::Block;
 use entry::{Encoded, backlen_size, checked_entry_len, decode, entry_end, read_backlen};
+use smallvec::SmallVec;
 
 /// Bytes of the header: the total and the count.
 const HEADER: usize = 6;
@@ -86,6 +87,12 @@ impl Pack {
     /// A pack from bytes of unknown origin; `None` unless [`Pack::validate`] accepts them.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Pack::validate(bytes).then(|| Pack { bytes: Block::of(bytes) })
+    }
+
+    /// Where the block is, without a look at it.
+    #[inline]
+    pub fn start(&self) -> *const u8 {
+        self.bytes.start()
     }
 
     /// The pack as it travels in DUMP.
@@ -278,6 +285,19 @@ impl Pack {
         first.write(self.bytes.part_mut(position..middle));
         second.write(self.bytes.part_mut(middle..stop));
         self.count_changed(2);
+    }
+
+    /// Adds elements at the end, for the price of one.
+    pub fn push_back_all<'a>(&mut self, elements: impl IntoIterator<Item = Element<'a>>) {
+        let encoded: SmallVec<[Encoded<'a>; 16]> = elements.into_iter().map(Encoded::new).collect();
+        let mut at = self.end();
+        self.resize_span(at, 0, encoded.iter().map(Encoded::packed_len).sum());
+        for entry in &encoded {
+            let next = at + entry.packed_len();
+            entry.write(self.bytes.part_mut(at..next));
+            at = next;
+        }
+        self.count_changed(encoded.len() as isize);
     }
 
     /// Adds an element at the beginning.

@@ -18,6 +18,7 @@ mod tests;
 pub use group::{Consumer, Group, Pending};
 
 use super::pack::{Element, Pack};
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -323,7 +324,7 @@ impl Stream {
             })
         };
         let differences = [id.ms.wrapping_sub(first.ms) as i64, id.seq.wrapping_sub(first.seq) as i64];
-        let mut elements = Vec::with_capacity(fields * 2 + 5);
+        let mut elements: SmallVec<[Element<'a>; 16]> = SmallVec::new();
         elements.push(Element::Int(if same { SAME_FIELDS } else { 0 }));
         elements.extend(differences.map(Element::Int));
         if !same {
@@ -336,7 +337,7 @@ impl Stream {
             elements.push(Element::from(value));
         }
         elements.push(Element::Int(elements.len() as i64));
-        pack.append(&Pack::of(elements));
+        pack.push_back_all(elements);
         change_counts(pack, 1, 0);
         self.len += 1;
         self.last_id = id;

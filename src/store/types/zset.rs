@@ -743,7 +743,7 @@ fn place(pack: &Pack, member: &[u8], score: f64) -> usize {
         at = ahead;
     }
     while !pack.is_end(at) && comes_before(pack, at, member, score) {
-        at = pack.pass_pairs(at, 1);
+        at = pack.end_of(pack.end_of(at));
     }
     at
 }
@@ -763,7 +763,7 @@ fn insert(pack: &mut Pack, member: &[u8], score: f64) {
 /// Gives `member`, which is at `at`, another score.
 fn rescore(pack: &mut Pack, at: usize, member: &[u8], score: f64) {
     let before = pack.prev(at).and_then(|score_at| pack.prev(score_at));
-    let after = pack.pass_pairs(at, 1);
+    let after = pack.end_of(pack.end_of(at));
     let stays = before.is_none_or(|before| comes_before(pack, before, member, score))
         && (pack.is_end(after) || !comes_before(pack, after, member, score));
     if stays {

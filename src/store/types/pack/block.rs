@@ -45,6 +45,12 @@ impl Block {
         block
     }
 
+    /// Where the bytes are, without a look at them.
+    #[inline]
+    pub(super) fn start(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+
     /// How many bytes there are.
     #[inline]
     pub(super) fn len(&self) -> usize {

@@ -390,20 +390,17 @@ pub(super) fn decode(bytes: &[u8], position: usize) -> (Element<'_>, usize) {
 /// [`decode`] for long texts and integers of several bytes.
 fn decode_other(bytes: &[u8], position: usize) -> (Element<'_>, usize) {
     let entry = &bytes[position..];
-    let len = entry_len(entry);
-    let entry = &entry[..len];
-    let element = match entry[0] {
-        0xF0 => Element::Str(&entry[5..]),
-        // Thirteen bits, shifted to the top and back down to bring the sign along.
-        head @ 0xC0..=0xDF => {
-            let bits = u16::from_be_bytes([head, entry[1]]) << 3;
-            Element::Int(i64::from((bits as i16) >> 3))
-        }
+    let number = match *entry {
+        // Thirteen bits, shifted to the top and back down to bring the sign along; so 24 further down.
+        [head @ 0xC0..=0xDF, low, ..] => i64::from(((u16::from_be_bytes([head, low]) << 3) as i16) >> 3),
+        [0xF1, a, b, ..] => i64::from(i16::from_le_bytes([a, b])),
+        [0xF2, a, b, c, ..] => i64::from(i32::from_le_bytes([0, a, b, c]) >> 8),
+        [0xF3, a, b, c, d, ..] => i64::from(i32::from_le_bytes([a, b, c, d])),
+        [0xF4, a, b, c, d, e, f, g, h, ..] => i64::from_le_bytes([a, b, c, d, e, f, g, h]),
         _ => {
-            let mut raw = if entry[len - 1] & 0x80 == 0 { [0; 8] } else { [0xFF; 8] };
-            raw[..len - 1].copy_from_slice(&entry[1..]);
-            Element::Int(i64::from_le_bytes(raw))
+            let len = entry_len(entry);
+            return (Element::Str(&entry[5..len]), position + len + backlen_size(len));
         }
     };
-    (element, position + len + backlen_size(len))
+    (Element::Int(number), position + short_len(entry[0]))
 }

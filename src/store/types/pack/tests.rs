@@ -53,6 +53,9 @@ fn every_width_comes_back() {
     }
     check(&pack, &all);
     check(&Pack::of(&all), &all);
+    let mut at_once = Pack::new();
+    at_once.push_back_all(all.iter().map(Element::from));
+    assert_eq!(at_once.as_bytes(), pack.as_bytes());
     for text in &all {
         let before = pack.byte_len();
         pack.push_front(text);

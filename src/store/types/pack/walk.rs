@@ -15,6 +15,9 @@ use super::entry::{Needle, entry_end, short_len};
 /// Groups of entries that are compared with a guess at once.
 const LEAP: usize = 4;
 
+/// Bytes from which on looking at many places at once is faster than at each entry.
+const WORTHWHILE: usize = 256;
+
 /// Passes over groups of `GROUP` entries from `at` on, up to `most` groups and none that begins at or past `limit`.
 /// Only the last group before the end of `bytes` may be short of entries.
 ///
@@ -71,7 +74,9 @@ pub(super) fn pass(bytes: &[u8], at: usize, count: usize) -> usize {
 
 /// Where the first entry with the text of `needle` is, comparing the one at `from`, then each behind `skip` others.
 pub(super) fn find(bytes: &[u8], from: usize, needle: &Needle<'_>, skip: usize) -> Option<usize> {
-    let Some(entry) = needle.spelled() else { return compare_each(bytes, from, needle, skip) };
+    let Some(entry) = needle.spelled().filter(|_| bytes.len() - from >= WORTHWHILE) else {
+        return compare_each(bytes, from, needle, skip);
+    };
     let mut known = from;
     let mut at = from;
     for _ in 0..3 {
@@ -118,7 +123,8 @@ fn find_spelled(bytes: &[u8], from: usize, entry: &[u8]) -> Option<usize> {
     let ends = bytes.get(from + entry.len() - 3..)?;
     let places = ends.len().checked_sub(2)?;
     let is_spelled = |at: &usize| {
-        ends[*at] == a && ends[at + 1] == b && ends[at + 2] == c && bytes[from + at..].starts_with(entry)
+        // The length first: it is found at the ends of entries and hardly elsewhere.
+        ends[at + 2] == c && ends[at + 1] == b && ends[*at] == a && bytes[from + at..].starts_with(entry)
     };
     if places < LANES {
         return (0..places).find(is_spelled).map(|at| from + at);
