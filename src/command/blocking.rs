@@ -15,6 +15,7 @@ use crate::state::clients::Mail;
 use crate::state::partition::partition_of;
 use crate::state::replication::Waits;
 use crate::state::waiting::Waiter;
+use crate::store::value::Stored;
 use crate::text::long_double::LongDouble;
 use shoal_protocol::resp::{Args, Output, OwnedArgs};
 use std::collections::VecDeque;
@@ -116,6 +117,18 @@ pub fn wait<'k>(
     cx.client.blocked = Some(Blocked { waiter, deadline, nothing });
 }
 
+/// The value of `key`, one of several to take from. To a request that has waited a key of another type is none.
+pub fn one_of_several<'k, T: Stored>(
+    keys: &'k mut Keys<'_>,
+    waiting: Waiting,
+    key: &[u8],
+) -> Result<Option<&'k mut T>, CmdError> {
+    match keys.update_as::<T>(key) {
+        Err(wrong) if wrong == error::WRONG_TYPE && matches!(waiting, Waiting::Served { .. }) => Ok(None),
+        found => found,
+    }
+}
+
 /// Serves those who wait for `ready` keys. No partition is held.
 pub fn serve(site: &mut Site, ready: Vec<(usize, Box<[u8]>)>) {
     let mut ready = VecDeque::from(ready);
@@ -159,17 +172,16 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
         command: row.command,
     };
     // What it may do can have changed since it began to wait.
-    let result = match permission::admit_waiting(state, cx.client, row, args) {
-        Ok(()) => (row.command.run)(&mut cx, args),
-        Err(error) => {
-            stats.commands[row.id].rejected.add(1);
-            Err(error)
-        }
+    let counts = &stats.commands[row.id];
+    let (result, count) = match permission::admit_waiting(state, cx.client, row, args) {
+        Ok(()) => ((row.command.run)(&mut cx, args), &counts.failed),
+        Err(error) => (Err(error), &counts.rejected),
     };
     keys.note_effects(row.command, args);
     let mut waits = Waits::default();
-    // A key of another type is none to wait for, as long as it has it.
-    let again = matches!(client.waiting, Waiting::Served { again: true }) || result == Err(error::WRONG_TYPE);
+    // A key of another type is none to wait for, as long as it has it; but a group is gone with its stream.
+    let waits_on = || result == Err(error::WRONG_TYPE) && row.command.name != "xreadgroup";
+    let again = matches!(client.waiting, Waiting::Served { again: true }) || waits_on();
     if again {
         waiter.wait_on();
         return keys.leave(&mut waits);
@@ -178,7 +190,7 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
         out.clear();
         out.error(error.text());
         state.count_error(stats, error.text());
-        stats.commands[row.id].failed.add(1);
+        count.add(1);
     }
     site.clock.lap();
     let cost = Cost { nanos: site.clock.now_ns() - began_ns, reply: out.len() };

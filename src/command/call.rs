@@ -136,7 +136,16 @@ fn guard(site: &mut Site, row: &Row, args: Args) -> Result<(), CmdError> {
     if flags.has(flag::DENYOOM) && evict::is_over(site.state) && !is_paused(site) {
         return Err(error::OOM);
     }
+    if site.client.script_oom && is_exec(row.command) && queued_needs_memory(site.client) {
+        return Err(error::OOM);
+    }
     Ok(())
+}
+
+/// Whether a command is queued that is refused when memory is used up.
+#[cold]
+fn queued_needs_memory(client: &Client) -> bool {
+    client.multi.iter().flat_map(|multi| &multi.queue).any(|(row, _)| row.command.flags.has(flag::DENYOOM))
 }
 
 /// Whether CLIENT PAUSE holds this request.

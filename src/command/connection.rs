@@ -96,6 +96,7 @@ fn quit(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
 fn reset(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     super::transaction::leave(cx.state, cx.client);
     super::pubsub::leave_all(cx.state, cx.client);
+    super::tracking::stop(cx.state, cx.client);
     cx.state.monitors.remove(&cx.client.shared);
     cx.client.select(0);
     cx.keys.db = 0;

@@ -172,7 +172,7 @@ fn run(cx: &mut Cx, args: Args, kind: Kind) -> Result<(), CmdError> {
     Ok(())
 }
 
-/// Whether the row's specs name `key`. Of a STORE said twice they name the first only.
+/// Whether the row's specs name `key`.
 fn names(command: &Command, args: Args, key: &[u8]) -> bool {
     let mut named = false;
     for spec in command.keys {

@@ -1,8 +1,7 @@
 //! Lists. The commands that wait for an element are in [`list_blocking`](super::list_blocking).
 
-use super::client::Waiting;
+use super::blocking;
 use super::error::{self, CmdError};
-use super::keys::Keys;
 use super::parse::{self, is, operand};
 use super::{Command, Cx, Flags, Group, command, flag, flags, reply, spec};
 use crate::config::{id, notify};
@@ -169,8 +168,21 @@ fn rpushx(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     push_to_present(cx, args, End::Back)
 }
 
+/// Refuses elements longer than a list can hold, which only a `proto-max-bulk-len` set that high lets come in.
+pub fn check(state: &State, elements: Args) -> Result<(), CmdError> {
+    let may_come = state.config.size(id::PROTO_MAX_BULK_LEN) > List::MAX_ELEMENT_BYTES;
+    if may_come && elements.iter().any(|element| element.len() > List::MAX_ELEMENT_BYTES) {
+        return Err(TOO_LONG);
+    }
+    Ok(())
+}
+
+/// An element is longer than a list can hold.
+pub const TOO_LONG: CmdError = CmdError::new("ERR Element exceeds the maximum size of 1 GiB");
+
 fn push(cx: &mut Cx, args: Args, end: End) -> Result<(), CmdError> {
     let (key, limits) = (&args[1], limits(cx.state));
+    check(cx.state, args.from(2))?;
     let list = cx.keys.create_as::<List>(key)?;
     list.push(end, args.from(2), limits);
     let len = list.len();
@@ -181,6 +193,7 @@ fn push(cx: &mut Cx, args: Args, end: End) -> Result<(), CmdError> {
 
 fn push_to_present(cx: &mut Cx, args: Args, end: End) -> Result<(), CmdError> {
     let (key, limits) = (&args[1], limits(cx.state));
+    check(cx.state, args.from(2))?;
     let Some(list) = cx.keys.update_as::<List>(key)? else {
         cx.out.int(0);
         return Ok(());
@@ -205,6 +218,7 @@ fn linsert(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         () => return Err(error::SYNTAX),
     };
     let (pivot, element, limits) = (&args[3], &args[4], limits(cx.state));
+    check(cx.state, args.from(4))?;
     let Some(list) = cx.keys.update_as::<List>(key)? else {
         cx.out.int(0);
         return Ok(());
@@ -225,6 +239,7 @@ fn linsert(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// LSET key index element
 fn lset(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (key, limits) = (&args[1], limits(cx.state));
+    check(cx.state, args.from(3))?;
     let list = cx.keys.update_as::<List>(key)?.ok_or(error::NO_SUCH_KEY)?;
     if !list.set(parse::int(&args[2])?, &args[3], limits) {
         return Err(error::OUT_OF_RANGE);
@@ -458,18 +473,6 @@ pub fn move_element(
 
 // From one of several lists.
 
-/// The list of `key`, one of several to pop from. To a request that has waited a key of another type is none.
-pub fn list_to_pop<'k>(
-    keys: &'k mut Keys<'_>,
-    waiting: Waiting,
-    key: &[u8],
-) -> Result<Option<&'k mut List>, CmdError> {
-    match keys.update_as::<List>(key) {
-        Err(wrong) if wrong == error::WRONG_TYPE && matches!(waiting, Waiting::Served { .. }) => Ok(None),
-        found => found,
-    }
-}
-
 /// Which lists LMPOP and BLMPOP take how many elements from.
 pub struct Several<'a> {
     /// The lists, in the order they are tried.
@@ -500,7 +503,9 @@ impl<'a> Several<'a> {
     pub fn pop(&self, cx: &mut Cx) -> Result<bool, CmdError> {
         let limits = limits(cx.state);
         for key in self.keys {
-            let Some(list) = list_to_pop(cx.keys, cx.client.waiting, key)? else { continue };
+            let Some(list) = blocking::one_of_several::<List>(cx.keys, cx.client.waiting, key)? else {
+                continue;
+            };
             cx.out.array(2);
             cx.out.bulk(key);
             let empty = pop_many(cx.out, list, self.end, self.count, limits);

@@ -3,7 +3,7 @@
 use super::blocking::{self, Nothing};
 use super::client::Waiting;
 use super::error::CmdError;
-use super::list::{self, Several, limits, list_to_pop, popped};
+use super::list::{self, Several, limits, popped};
 use super::{Command, Cx, Flags, Group, command, error, flag, flags, reply, spec};
 use crate::store::types::list::{End, List};
 use shoal_protocol::resp::Args;
@@ -60,7 +60,9 @@ fn pop(cx: &mut Cx, args: Args, end: End) -> Result<(), CmdError> {
     let limits = limits(cx.state);
     let keys = args.first(last).from(1);
     for key in keys {
-        let Some(list) = list_to_pop(cx.keys, cx.client.waiting, key)? else { continue };
+        let Some(list) = blocking::one_of_several::<List>(cx.keys, cx.client.waiting, key)? else {
+            continue;
+        };
         cx.out.array(2);
         cx.out.bulk(key);
         list.pop(end, limits, |element| reply::element(cx.out, element));

@@ -335,15 +335,25 @@ fn store(
     destination: &[u8],
 ) -> Result<(), CmdError> {
     let limits = super::list::limits(cx.state);
-    let mut list = List::new();
+    let (mut list, mut too_long) = (List::new(), false);
+    let mut push = |element: &[u8]| {
+        if element.len() > List::MAX_ELEMENT_BYTES {
+            too_long = true;
+        } else {
+            list.push(End::Back, [element], limits);
+        }
+    };
     for item in &elements.items[wanted] {
         let element = elements.text(item.element);
         if gets.is_empty() {
-            list.push(End::Back, [element], limits);
+            push(element);
         }
         for get in gets {
-            get.value(cx.keys, element, |value| list.push(End::Back, [value.unwrap_or(b"")], limits));
+            get.value(cx.keys, element, |value| push(value.unwrap_or(b"")));
         }
+    }
+    if too_long {
+        return Err(super::list::TOO_LONG);
     }
     cx.out.int(list.len() as i64);
     if !list.is_empty() {

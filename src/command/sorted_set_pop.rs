@@ -104,7 +104,8 @@ struct Pop {
 
 /// Takes members from the set of `key` and answers; false if there is none.
 fn pop(cx: &mut Cx, key: &[u8], pop: Pop) -> Result<bool, CmdError> {
-    let Some(zset) = cx.keys.update_as::<ZSet>(key)? else { return Ok(false) };
+    let found = blocking::one_of_several::<ZSet>(cx.keys, cx.client.waiting, key)?;
+    let Some(zset) = found else { return Ok(false) };
     let Pop { highest, count, shape } = pop;
     let out = &mut *cx.out;
     shape.open(out, key, count.min(zset.len()));

@@ -207,6 +207,13 @@ pub fn usage(spec: &KeySpec, command: &super::Command, args: Args) -> &'static s
 impl KeySpec {
     /// Visits the index of each key among `args`; false if the arguments do not fit the specification.
     pub fn visit(&self, args: Args<'_>, visit: &mut impl FnMut(usize)) -> bool {
+        if let (Begin::Keyword(word, from @ 1..), Find::Range { last: 0, .. }) = (self.begin, self.find) {
+            // Said twice, the last counts; which that is depends on the other words, so all are visited.
+            let said = (from as usize..args.len().saturating_sub(1))
+                .filter(|at| args[*at].eq_ignore_ascii_case(word.as_bytes()));
+            said.for_each(|at| visit(at + 1));
+            return true;
+        }
         let Some(begin) = self.begin(args) else { return true };
         if begin >= args.len() {
             return false;

@@ -235,8 +235,11 @@ fn xadd(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let id = id.resolve(last.unwrap_or_default(), now_ms).ok_or(CmdError::new(
         "ERR The ID specified in XADD is equal or smaller than the target stream top item",
     ))?;
-    let stream = cx.keys.create_as::<Stream>(key)?;
     let pairs = (0..pairs.len()).step_by(2).map(|at| (&pairs[at], &pairs[at + 1]));
+    if !Stream::can_hold(pairs.clone()) {
+        return Err(CmdError::new("ERR Elements are too large to be stored"));
+    }
+    let stream = cx.keys.create_as::<Stream>(key)?;
     stream.add(id, pairs, limits);
     let trimmed = options.trim.map_or(0, |trim| stream.trim(trim.keep, trim.approximate, trim.limit));
     cx.keys.modified(notify::STREAM, "xadd", key);

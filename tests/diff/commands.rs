@@ -129,6 +129,11 @@ const KEY: &[Row] = &[
     row("TYPE", MADE),
     row("OBJECT ENCODING", MADE).weight(20),
     row("OBJECT HELP", &[]).weight(1),
+    row("OBJECT FREQ", MADE).weight(3),
+    row("OBJECT IDLETIME", MADE).reply(Reply::Near(1)).weight(3),
+    row("TIME", &[]).reply(Reply::Shape).weight(1),
+    row("WAIT", &[Of(&["0", "0", "-1", "x"]), Of(&["1", "-1", "x"])]).weight(1),
+    row("PUBLISH", &[Value, Value]).weight(1),
     row("EXPIRE", &[Key(Any), Seconds, Some(EXPIRE_IF)]).weight(20),
     row("PEXPIRE", &[Key(Any), Millis, Some(EXPIRE_IF)]),
     row("EXPIREAT", &[Key(Any), Instant, Some(EXPIRE_IF)]),
@@ -244,13 +249,27 @@ const LIST: &[Row] = &[
     row("BLMPOP", &[Of(&["0.01", "-1"]), Keys(List), Of(&["LEFT", "RIGHT"]), Opt(&[Word("COUNT"), Count])])
         .sound()
         .weight(2),
+    row("BLPOP", &[Many(1, 3, &[Key(List)]), Word("0")]).waits().sound(),
+    row("BRPOP", &[Many(1, 3, &[Key(List)]), Word("0")]).waits().sound().weight(4),
+    row("BLMOVE", &[Key(List), Key(List), Of(&["LEFT", "RIGHT"]), Of(&["LEFT", "RIGHT"]), Word("0")])
+        .waits()
+        .sound()
+        .weight(4),
+    row("BRPOPLPUSH", &[Key(List), Key(List), Word("0")]).waits().sound().weight(2),
+    row("BLMPOP", &[Word("0"), Keys(List), Of(&["LEFT", "RIGHT"]), Opt(&[Word("COUNT"), Size])])
+        .waits()
+        .sound()
+        .weight(4),
     row("BLPOP", &[Key(List)]).weight(1).sound(),
     row("BLMOVE", &[Key(List), Key(List), Word("LEFT"), Word("RIGHT")]).weight(1).sound(),
     row("BLMPOP", &[Word("0.01"), Of(&["0", "-1", "x"]), Key(List), Word("LEFT")]).weight(1).sound(),
     row("SORT", &[Key(List), Some(SORT_OPTIONS)]),
-    row("SORT", &[Key(List), Word("BY"), Of(&["nosort", "s*"]), Some(SORT_OPTIONS)])
-        .reply(Reply::Shape)
-        .weight(4),
+    row(
+        "SORT",
+        &[Key(List), Word("BY"), Of(&["nosort", "s*", "h*->a", "h*->", "*", "*->a"]), Some(SORT_OPTIONS)],
+    )
+    .reply(Reply::Shape)
+    .weight(4),
     row("SORT_RO", &[Key(List), Some(SORT_OPTIONS)]),
     row("SORT", &[Key(List), Some(SORT_OPTIONS), Word("STORE"), Key(List)]),
     row("OBJECT ENCODING", &[Key(List)]),
@@ -344,6 +363,12 @@ const SORTED_SET: &[Row] = &[
     row("BZMPOP", &[Of(&["0.01", "-1"]), Keys(Zset), Of(&["MIN", "MAX"]), Opt(&[Word("COUNT"), Count])])
         .sound()
         .weight(2),
+    row("BZPOPMIN", &[Many(1, 3, &[Key(Zset)]), Word("0")]).waits().sound(),
+    row("BZPOPMAX", &[Many(1, 3, &[Key(Zset)]), Word("0")]).waits().sound().weight(4),
+    row("BZMPOP", &[Word("0"), Keys(Zset), Of(&["MIN", "MAX"]), Opt(&[Word("COUNT"), Size])])
+        .waits()
+        .sound()
+        .weight(4),
     row("ZUNION", &[Keys(Zset), Some(WEIGHTS_AND_SCORES)]),
     row("ZINTER", &[Keys(Zset), Some(WEIGHTS_AND_SCORES)]),
     row("ZDIFF", &[Keys(Zset), Opt(SCORES)]),
@@ -396,6 +421,18 @@ const GEO: &[Row] = &[
     row("GEORADIUSBYMEMBER_RO", &[Key(Geo), Member, RADIUS, UNIT, Some(FOUND)]).reply(Reply::Unordered),
     row("GEORADIUS", &[Key(Geo), Longitude, Latitude, RADIUS, UNIT, Word("STORE"), Key(Geo)]),
     row("GEORADIUSBYMEMBER", &[Key(Geo), Member, RADIUS, UNIT, Word("STOREDIST"), Key(Geo)]),
+    row(
+        "GEORADIUS",
+        &[
+            Key(Geo),
+            Longitude,
+            Latitude,
+            RADIUS,
+            UNIT,
+            Some(&[&[Word("STORE"), Key(Geo)], &[Word("STOREDIST"), Key(Geo)], &[Word("STORE"), Key(Geo)]]),
+        ],
+    )
+    .weight(5),
     row("ZSCORE", &[Key(Geo), Member]),
 ];
 
@@ -403,6 +440,7 @@ const HYPERLOGLOG: &[Row] = &[
     row("PFADD", &[Key(Hll), Many(0, 6, &[Member])]).weight(30),
     row("PFADD", &[Key(Hll), Many(1, 6, &[Value])]).weight(10),
     row("PFCOUNT", &[Many(1, 3, &[Key(Hll)])]),
+    row("PFDEBUG", &[Of(&["ENCODING", "TODENSE", "DECODE", "X"]), Key(Hll)]).weight(4),
     row("PFMERGE", &[Key(Hll), Many(0, 3, &[Key(Hll)])]),
     row("STRLEN", &[Key(Hll)]),
     row("GETRANGE", &[Key(Hll), Word("0"), Word("-1")]),
@@ -428,6 +466,11 @@ const STREAM: &[Row] = &[
     )
     .weight(10),
     row("XADD", &[Key(Stream), Of(&["40-*", "50-*", "1-*", "x-*"]), Member, Value]),
+    row("XADD", &[Key(Stream), Opt(&[One(TRIM)]), Word("*"), Member, Value])
+        .reply(Reply::Shape)
+        .chooses()
+        .weight(2),
+    row("XADD", &[Key(Stream), One(TRIM), Opt(&[Word("LIMIT"), Count]), StreamId, Member, Value]).weight(4),
     row("XLEN", &[Key(Stream)]),
     row("XRANGE", &[Key(Stream), RANGE_START, RANGE_END, Opt(&[Word("COUNT"), Count])]),
     row("XREVRANGE", &[Key(Stream), RANGE_END, RANGE_START, Opt(&[Word("COUNT"), Count])]),
@@ -436,6 +479,59 @@ const STREAM: &[Row] = &[
     row("XSETID", &[Key(Stream), StreamId]).weight(2),
     row("XREAD", &[Opt(&[Word("COUNT"), Count]), Word("STREAMS"), Key(Stream), StreamId]),
     row("XREAD", &[Word("STREAMS"), Key(Stream), Key(Stream), StreamId, Of(&["0", "$", ">"])]),
+    row("XREAD", &[Word("BLOCK"), Of(&["1", "-1", "x"]), Word("STREAMS"), Key(Stream), StreamId])
+        .weight(2)
+        .sound(),
+    row(
+        "XREAD",
+        &[
+            Opt(&[Word("COUNT"), Size]),
+            Word("BLOCK"),
+            Word("0"),
+            Word("STREAMS"),
+            Key(Stream),
+            Key(Stream),
+            Of(&["$", "$", "20-0"]),
+            Of(&["$", "$", "25"]),
+        ],
+    )
+    .waits()
+    .sound(),
+    row(
+        "XREADGROUP",
+        &[
+            Word("GROUP"),
+            GROUP,
+            CONSUMER,
+            Opt(&[Word("COUNT"), Size]),
+            Word("BLOCK"),
+            Word("0"),
+            Opt(&[Word("NOACK")]),
+            Word("STREAMS"),
+            Key(Stream),
+            Word(">"),
+        ],
+    )
+    .waits()
+    .sound(),
+    row(
+        "XREADGROUP",
+        &[
+            Word("GROUP"),
+            GROUP,
+            CONSUMER,
+            Word("STREAMS"),
+            Key(Stream),
+            Key(Stream),
+            Of(&[">", "0"]),
+            Of(&[">", "5-1"]),
+        ],
+    ),
+    row(
+        "XSETID",
+        &[Key(Stream), StreamId, Some(&[&[Word("ENTRIESADDED"), Count], &[Word("MAXDELETEDID"), StreamId]])],
+    )
+    .weight(3),
     row(
         "XGROUP CREATE",
         &[
@@ -484,7 +580,9 @@ const STREAM: &[Row] = &[
                 &[Word("JUSTID")],
                 &[Word("FORCE")],
                 &[Word("RETRYCOUNT"), Count],
-                &[Word("IDLE"), Word("5")],
+                &[Word("IDLE"), Int],
+                &[Word("TIME"), Of(&["0", "1700000000000", "-1", "x", "99999999999999"])],
+                &[Word("LASTID"), StreamId],
             ]),
         ],
     ),
@@ -500,6 +598,11 @@ const STREAM: &[Row] = &[
         ],
     ),
     row("XINFO STREAM", &[Key(Stream)]).reply(Reply::Shape),
+    row("XINFO STREAM", &[Key(Stream), Word("FULL"), Opt(&[Word("COUNT"), Count])]).reply(Reply::Shape),
+    row("XINFO HELP", &[]).weight(1),
+    row("XGROUP HELP", &[]).weight(1),
+    row("DEL", &[Key(Stream)]).weight(2),
+    row("RENAME", &[Key(Stream), Key(Stream)]).weight(2),
     row("XINFO GROUPS", &[Key(Stream)]),
     row("XINFO CONSUMERS", &[Key(Stream), GROUP]).reply(Reply::Shape),
     row("TYPE", &[Key(Stream)]).weight(2),
@@ -563,7 +666,44 @@ const SCRIPTS: Arg = Of(&[
     "return nil",
 ]);
 
+/// What a script does with a request it is given as arguments.
+const RUNNERS: Arg = Of(&[
+    "return redis.call(unpack(ARGV))",
+    "return redis.pcall(unpack(ARGV))",
+    "redis.setresp(3); return redis.call(unpack(ARGV))",
+    "redis.setresp(3); return redis.pcall(unpack(ARGV))",
+    "local r = redis.pcall(unpack(ARGV)); return {type(r), r}",
+    "local r = redis.pcall(unpack(ARGV)); if type(r) == 'table' then return {#r, r.ok, r.err} end; return type(r)",
+    "redis.call('SET', KEYS[1], 'x'); return {redis.pcall(unpack(ARGV)), redis.pcall('GET', KEYS[1])}",
+    "for i = 1, 3 do redis.pcall(unpack(ARGV)) end; return redis.call(unpack(ARGV))",
+    "redis.setresp(3); local r = redis.call(unpack(ARGV)); redis.setresp(2); return r",
+]);
+
+const LIBRARIES: Arg = Of(&[
+    "#!lua name=one\nredis.register_function('f', function(k, a) return {k[1], a[1], #k} end)",
+    "#!lua name=one\nredis.register_function('f', function(k, a) return redis.call('SET', k[1], a[1]) end)",
+    "#!lua name=two\nredis.register_function{function_name='g', callback=function(k, a) return redis.call('GET', k[1]) end, flags={'no-writes'}}",
+    "#!lua name=two\nlocal n = 0 redis.register_function('f', function() n = n + 1 return n end)",
+    "#!lua name=two\nreturn 1",
+    "#!lua\nredis.register_function('f', function() end)",
+    "#!lua name=bad name\nredis.register_function('f', function() end)",
+    "#!nope name=one\nx",
+    "redis.register_function('f', 1)",
+]);
+
 const SCRIPT: &[Row] = &[
+    row("EVAL", &[RUNNERS, Word("0"), Request]).weight(60).sound(),
+    row("EVAL", &[RUNNERS, Word("1"), Key(Str), Request]).weight(20).sound(),
+    row("EVAL_RO", &[RUNNERS, Word("0"), Request]).weight(15).sound(),
+    row("FUNCTION LOAD", &[Opt(&[Word("REPLACE")]), LIBRARIES]).weight(15),
+    row("FUNCTION DELETE", &[Of(&["one", "two", "three"])]).weight(3),
+    row("FUNCTION FLUSH", &[Opt(&[Of(&["SYNC", "ASYNC", "X"])])]).weight(1),
+    row("FUNCTION LIST", &[Some(&[&[Word("LIBRARYNAME"), Of(&["one", "t*"])], &[Word("WITHCODE")]])])
+        .reply(Reply::Shape)
+        .weight(3),
+    row("FCALL", &[Of(&["f", "f", "g", "h"]), Of(&["1", "1", "1", "0", "-1", "9", "x"]), Key(Str), Value]),
+    row("FCALL_RO", &[Of(&["f", "g", "g", "h"]), Word("1"), Key(Str), Value]),
+    row("EVALSHA_RO", &[Of(&["e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "ffff"]), Word("0")]).weight(3),
     row("EVAL", &[SCRIPTS, Word("1"), Key(Str), Value]).weight(40),
     row("EVAL", &[SCRIPTS, Of(&["1", "1", "1", "2", "0", "-1", "3", "x"]), Key(Str), Value]).weight(5),
     row("EVAL_RO", &[SCRIPTS, Word("1"), Key(Str), Value]).weight(5),

@@ -6,6 +6,8 @@
 
 use fastrand::Rng;
 
+use crate::commands::FAMILIES;
+
 /// A kind of key. Each has three names of its own, so most commands find the type they want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -104,6 +106,8 @@ pub enum Arg {
     Many(usize, usize, &'static [Arg]),
     /// A count and so many keys.
     Keys(Type),
+    /// A whole request of another row, for a script to run.
+    Request,
 }
 
 /// How two replies to a command are compared.
@@ -138,11 +142,13 @@ pub struct Row {
     pub chooses: bool,
     /// Whether it is never broken on purpose: other rows rely on what it leaves behind.
     pub sound: bool,
+    /// Whether it waits, on a connection of its own, while others go on.
+    pub waits: bool,
 }
 
 /// A row that is compared byte for byte.
 pub const fn row(name: &'static str, args: &'static [Arg]) -> Row {
-    Row { name, args, reply: Reply::Exact, weight: 10, chooses: false, sound: false }
+    Row { name, args, reply: Reply::Exact, weight: 10, chooses: false, sound: false, waits: false }
 }
 
 impl Row {
@@ -164,6 +170,16 @@ impl Row {
     /// The row, never broken on purpose.
     pub const fn sound(self) -> Row {
         Row { sound: true, ..self }
+    }
+
+    /// The row, of a command that waits while others go on.
+    pub const fn waits(self) -> Row {
+        Row { waits: true, ..self }
+    }
+
+    /// Whether a script may run it and say what it heard.
+    fn suits_scripts(&self) -> bool {
+        self.reply == Reply::Exact && !self.chooses && !self.waits && self.name != "OBJECT ENCODING"
     }
 
     /// The first word of the name.
@@ -372,6 +388,15 @@ impl Arg {
                 for _ in 0..rng.usize(*least..=*most) {
                     args.iter().for_each(|arg| arg.draw(rng, out));
                 }
+            }
+            Arg::Request => {
+                let rows = || {
+                    let families =
+                        FAMILIES.iter().filter(|(name, _)| !["script", "transaction"].contains(name));
+                    families.flat_map(|(_, rows)| rows.iter()).filter(|row| row.suits_scripts())
+                };
+                let chosen = rng.usize(..rows().count());
+                out.extend(rows().nth(chosen).expect("below their number").draw(rng));
             }
             Arg::Keys(kind) => {
                 let count = rng.usize(1..4);

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use shoal_testkit::notation::word;
-use shoal_testkit::resp::{Client, encode};
+use shoal_testkit::resp::{Client, PATIENCE, encode};
 use shoal_testkit::{Server, Value};
 
 use crate::commands::FAMILIES;
@@ -87,8 +88,14 @@ impl Sort for Value {
     }
 }
 
-/// Connections a sequence uses.
-const CONNECTIONS: usize = 2;
+/// Connections a sequence uses, and their names in a report.
+const CONNECTIONS: [&str; 3] = ["", "b", "c"];
+
+/// The one of them on which requests wait.
+const WAITER: usize = 2;
+
+/// After so many steps a request has waited long enough.
+const WAITED: usize = 8;
 
 /// Limits set low in both servers, so that a few elements make a collection change its encoding.
 const TUNING: &[(&str, &str)] = &[
@@ -133,9 +140,18 @@ impl Pair {
             players.push(Player::new(server, sequence.resp)?);
         }
         let [reference, subject] = players.as_mut_slice() else { unreachable!("two were pushed") };
-        let mut queues = [const { None }; CONNECTIONS];
-        let mut at = 0;
+        let mut queues = [const { None }; CONNECTIONS.len()];
+        let (mut at, mut waiting) = (0, None);
         while let Some(step) = sequence.steps.get(at) {
+            if step.connection == WAITER {
+                if waiting.is_none() {
+                    reference.begin_wait(step)?;
+                    subject.begin_wait(step)?;
+                    waiting = Some(at);
+                }
+                at += 1;
+                continue;
+            }
             let queue: &mut Option<Vec<&Step>> = &mut queues[step.connection];
             let scan = match step.row.reply {
                 Reply::Scan(cursor) if queue.is_none() => Some(cursor),
@@ -167,9 +183,35 @@ impl Pair {
                 reference.undo(step.connection, key)?;
                 subject.undo(step.connection, key)?;
             }
+            if let Some(began) = waiting.take_if(|began| at >= *began + WAITED)
+                && let Some(difference) = end_wait(reference, subject, sequence, began, at - 1)?
+            {
+                return Ok(Some(difference));
+            }
+        }
+        if let Some(began) = waiting
+            && let Some(difference) = end_wait(reference, subject, sequence, began, at - 1)?
+        {
+            return Ok(Some(difference));
         }
         compare_contents(reference, subject, sequence)
     }
+}
+
+/// Compares what the request that began to wait with step `began` heard by step `at`.
+fn end_wait(
+    reference: &mut Player,
+    subject: &mut Player,
+    sequence: &Sequence,
+    began: usize,
+    at: usize,
+) -> io::Result<Option<Difference>> {
+    let step = &sequence.steps[began];
+    let left = reference.end_wait()?;
+    let right = subject.end_wait().unwrap_or_else(lost);
+    let same = agree(&step.request, step.row.reply, &left, &right);
+    let request = step.request.clone();
+    Ok((!same).then_some(Difference { at, request, reference: left, subject: right }))
 }
 
 /// Whether the replies to `step` are the same; keeps `queue`, what its connection has queued since MULTI.
@@ -207,6 +249,10 @@ fn lost(error: io::Error) -> Value {
 /// One server's side of a sequence.
 struct Player {
     connections: Vec<Client>,
+    /// The number the server gave the connection on which requests wait.
+    waiter_id: String,
+    /// What the waiting request heard at once.
+    heard: Option<Value>,
     /// Looks at what was left behind; no step is made on it.
     observer: Client,
 }
@@ -216,9 +262,42 @@ impl Player {
         let mut observer = Client::connect(server.resp_addr())?;
         observer.line("FLUSHALL")?;
         observer.line("SCRIPT FLUSH")?;
+        observer.line("FUNCTION FLUSH")?;
         let connect = |_| Client::connect_resp(server.resp_addr(), resp);
-        let connections = (0..CONNECTIONS).map(connect).collect::<io::Result<_>>()?;
-        Ok(Player { connections, observer })
+        let mut connections = CONNECTIONS.iter().map(connect).collect::<io::Result<Vec<_>>>()?;
+        let waiter_id = connections[WAITER].line("CLIENT ID")?.int().unwrap_or_default().to_string();
+        Ok(Player { connections, waiter_id, heard: None, observer })
+    }
+
+    /// Sends a request and sees that it waits or is answered.
+    fn begin_wait(&mut self, step: &Step) -> io::Result<()> {
+        let Player { connections, waiter_id, heard, observer } = self;
+        connections[WAITER].send(&step.request)?;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let list = observer.call(&["CLIENT", "LIST", "ID", waiter_id])?;
+            let text = String::from_utf8_lossy(list.text().unwrap_or_default()).into_owned();
+            let flags = text.split(' ').find_map(|word| word.strip_prefix("flags="));
+            if flags.is_some_and(|flags| flags.contains('b')) {
+                return Ok(());
+            }
+            *heard = connections[WAITER].recv_within(Duration::from_millis(1))?;
+            if heard.is_some() {
+                return Ok(());
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "a request neither waits nor is answered"))
+    }
+
+    /// Ends the wait, if nothing has; what the request heard.
+    fn end_wait(&mut self) -> io::Result<Value> {
+        match self.heard.take() {
+            Some(reply) => Ok(reply),
+            None => {
+                self.observer.call(&["CLIENT", "UNBLOCK", &self.waiter_id])?;
+                self.connections[WAITER].recv()
+            }
+        }
     }
 
     /// Sends the requests, all of one connection.
@@ -264,7 +343,11 @@ fn compare_contents(
     sequence: &Sequence,
 ) -> io::Result<Option<Difference>> {
     let (at, sorts) = (sequence.steps.len(), sequence.sorts());
-    let mut differ = |request: &[&[u8]], how: Reply| -> io::Result<(Value, Option<Difference>)> {
+    let differ = |reference: &mut Player,
+                  subject: &mut Player,
+                  request: &[&[u8]],
+                  how: Reply|
+     -> io::Result<(Value, Option<Difference>)> {
         let left = reference.observer.call(request)?;
         let right = subject.observer.call(request).unwrap_or_else(lost);
         let request: Vec<Vec<u8>> = request.iter().map(|w| w.to_vec()).collect();
@@ -272,13 +355,13 @@ fn compare_contents(
         Ok((left.clone(), (!same).then_some(Difference { at, request, reference: left, subject: right })))
     };
     for db in ["0", "1", "2", "15"] {
-        differ(&[b"SELECT", db.as_bytes()], Reply::Exact)?;
-        let (keys, difference) = differ(&[b"KEYS", b"*"], Reply::Unordered)?;
+        differ(reference, subject, &[b"SELECT", db.as_bytes()], Reply::Exact)?;
+        let (keys, difference) = differ(reference, subject, &[b"KEYS", b"*"], Reply::Unordered)?;
         if difference.is_some() {
             return Ok(difference);
         }
         for key in keys.items().iter().filter_map(Value::text) {
-            let (kind, difference) = differ(&[b"TYPE", key], Reply::Exact)?;
+            let (kind, difference) = differ(reference, subject, &[b"TYPE", key], Reply::Exact)?;
             if difference.is_some() {
                 return Ok(difference);
             }
@@ -297,13 +380,40 @@ fn compare_contents(
                 (&[b"PTTL", key], Reply::Near(2000)),
             ];
             for (request, how) in checks {
-                if let (_, Some(difference)) = differ(request, how)? {
+                if let (_, Some(difference)) = differ(reference, subject, request, how)? {
                     return Ok(Some(difference));
                 }
+            }
+            if let Some(difference) = compare_copy(reference, subject, key, content, at)? {
+                return Ok(Some(difference));
             }
         }
     }
     Ok(None)
+}
+
+/// Compares a value with what becomes of it by the reference's DUMP and the subject's RESTORE.
+fn compare_copy(
+    reference: &mut Player,
+    subject: &mut Player,
+    key: &[u8],
+    (content, how): (&[&[u8]], Reply),
+    at: usize,
+) -> io::Result<Option<Difference>> {
+    let copy: &[u8] = b"a copy";
+    let payload = reference.observer.call(&[b"DUMP", key])?;
+    let Some(payload) = payload.text() else { return Ok(None) };
+    let request: [&[u8]; 5] = [b"RESTORE", copy, b"0", payload, b"REPLACE"];
+    let restored = subject.observer.call(&request).unwrap_or_else(lost);
+    let left = reference.observer.call(content)?;
+    let mut same = content.to_vec();
+    same[1] = copy;
+    let right =
+        if restored.is_error() { restored } else { subject.observer.call(&same).unwrap_or_else(lost) };
+    let request: Vec<Vec<u8>> = content.iter().map(|w| w.to_vec()).collect();
+    let agreed = agree(&request, how, &left, &right);
+    let request = request.into_iter().chain([b"after RESTORE".to_vec()]).collect();
+    Ok((!agreed).then_some(Difference { at, request, reference: left, subject: right }))
 }
 
 impl Sequence {
@@ -327,7 +437,7 @@ impl Sequence {
                 None => true,
             });
             let row = row.expect("the ticket is below the total of the weights");
-            let connection = usize::from(rng.u32(..6) == 0);
+            let connection = if row.waits { WAITER } else { usize::from(rng.u32(..6) == 0) };
             steps.push(Step { connection, row, request: row.draw(&mut rng) });
         }
         Sequence { resp: if rng.bool() { 2 } else { 3 }, steps }
@@ -342,7 +452,7 @@ impl Sequence {
     pub fn text(&self, at: usize) -> String {
         let mut out = format!("RESP{}\n", self.resp);
         for step in self.steps.iter().take(at + 1) {
-            let name = if step.connection == 0 { "" } else { "b" };
+            let name = CONNECTIONS[step.connection];
             let words: Vec<String> = step.request.iter().map(|w| word(w)).collect();
             writeln!(out, "{name}> {}", words.join(" ")).expect("a String takes everything");
         }

@@ -87,7 +87,14 @@ pub fn read(version: u8, reader: &mut Reader<'_>) -> Option<Stream> {
             return None;
         }
     }
-    Stream::from_parts(nodes, len, last_id, max_deleted_id, entries_added, groups)
+    let mut stream = Stream::from_parts(nodes, len, last_id, max_deleted_id, entries_added, groups)?;
+    if version == kind::STREAM {
+        // How much a group has read was not yet counted.
+        let read: Vec<_> =
+            stream.groups().values().map(|group| stream.entries_read_at(group.last_id)).collect();
+        stream.groups_mut().values_mut().zip(read).for_each(|(group, read)| group.entries_read = read);
+    }
+    Some(stream)
 }
 
 fn read_group(version: u8, reader: &mut Reader<'_>) -> Option<Group> {

@@ -227,6 +227,9 @@ impl List {
             .collect()
     }
 
+    /// The longest element a list may be given.
+    pub const MAX_ELEMENT_BYTES: usize = Pack::MAX_BYTES - 64;
+
     /// Adds `values` one after the other at `end`.
     pub fn push<'a, I>(&mut self, end: End, values: I, limits: ListLimits)
     where

@@ -290,6 +290,11 @@ impl Stream {
         self.range_back(StreamId::MIN, StreamId::MAX).next().map(|entry| entry.id)
     }
 
+    /// Whether an entry of `pairs` can be added to a stream: it must fit into one node.
+    pub fn can_hold<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+        packed_bytes(pairs) < Pack::MAX_BYTES
+    }
+
     /// Adds an entry whose id is above [`Stream::last_id`].
     pub fn add<'a>(
         &mut self,
@@ -304,7 +309,7 @@ impl Stream {
                 int(pack, pack.first().unwrap_or(0)) + int(pack, skip(pack, pack.first().unwrap_or(0), 1));
             (limits.max_bytes == 0 || pack.byte_len() + size < limits.max_bytes)
                 && (limits.max_entries == 0 || (count as usize) < limits.max_entries)
-                && pack.fits(size + 64)
+                && pack.fits(packed_bytes(pairs.clone()))
         });
         let fields = pairs.clone().count();
         if !fits {
@@ -465,6 +470,12 @@ impl Stream {
         }
         self.max_deleted_id >= start && self.max_deleted_id <= end.unwrap_or(StreamId::MAX)
     }
+}
+
+/// The most bytes an entry takes in a node, the node's own and the names of its fields included.
+fn packed_bytes<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> usize {
+    // An element takes up to ten bytes beside its text.
+    pairs.map(|(field, value)| field.len() + value.len() + 30).sum::<usize>() + 128
 }
 
 /// Marks entries as deleted.
