@@ -130,7 +130,7 @@ const KEY: &[Row] = &[
     row("OBJECT ENCODING", MADE).weight(20),
     row("OBJECT HELP", &[]).weight(1),
     row("OBJECT FREQ", MADE).weight(3),
-    row("OBJECT IDLETIME", MADE).reply(Reply::Near(1)).weight(3),
+    row("OBJECT IDLETIME", MADE).reply(Reply::Shape).weight(3),
     row("TIME", &[]).reply(Reply::Shape).weight(1),
     row("WAIT", &[Of(&["0", "0", "-1", "x"]), Of(&["1", "-1", "x"])]).weight(1),
     row("PUBLISH", &[Value, Value]).weight(1),

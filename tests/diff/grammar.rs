@@ -110,6 +110,9 @@ pub enum Arg {
     Request,
 }
 
+/// Rows whose known differences would not be known again in what a script makes of the reply.
+const NOT_IN_SCRIPTS: &[&str] = &["OBJECT ENCODING", "BITCOUNT", "BITPOS", "LPOS", "ZRANK", "ZREVRANK"];
+
 /// How two replies to a command are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -179,7 +182,7 @@ impl Row {
 
     /// Whether a script may run it and say what it heard.
     fn suits_scripts(&self) -> bool {
-        self.reply == Reply::Exact && !self.chooses && !self.waits && self.name != "OBJECT ENCODING"
+        self.reply == Reply::Exact && !self.chooses && !self.waits && !NOT_IN_SCRIPTS.contains(&self.name)
     }
 
     /// The first word of the name.

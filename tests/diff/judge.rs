@@ -149,6 +149,18 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
+        why: "7.0 answers a request that waits for a stream even when what was added is gone again",
+        seen: |request, old, new| {
+            let blocks = request.iter().any(|word| word.eq_ignore_ascii_case(b"block"));
+            let nothing = |stream: &Value| stream.items().last().is_some_and(|list| list.items().is_empty());
+            let empty = match old {
+                Value::Map(streams) => streams.iter().all(|(_, list)| list.items().is_empty()),
+                _ => old.items().iter().all(nothing),
+            };
+            blocks && empty && matches!(new, Value::NullArray | Value::Null)
+        },
+    },
+    Known {
         why: "7.2 answers a request that waits for a group as if it came only now",
         seen: |_, old, new| {
             let gone = matches!(old, Value::Error(text) if text.starts_with(b"UNBLOCKED the stream key"));
@@ -250,6 +262,10 @@ fn same(left: &Value, right: &Value, leaf: &dyn Fn(&Value, &Value) -> bool) -> b
     let all = |a: &[Value], b: &[Value]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b, leaf));
     match (left, right) {
         (Value::Array(a), Value::Array(b)) | (Value::Set(a), Value::Set(b)) => all(a, b),
+        (Value::Map(a), Value::Map(b)) => {
+            let pair = |((k, v), (l, w)): (&(Value, Value), &(Value, Value))| k == l && same(v, w, leaf);
+            a.len() == b.len() && a.iter().zip(b).all(pair)
+        }
         (a, b) => a == b || leaf(a, b),
     }
 }

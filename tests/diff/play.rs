@@ -445,7 +445,8 @@ impl Sequence {
 
     /// Whether SORT is among its commands.
     fn sorts(&self) -> bool {
-        self.steps.iter().any(|step| step.row.command().starts_with("SORT"))
+        let is_sort = |word: &Vec<u8>| word.to_ascii_lowercase().starts_with(b"sort");
+        self.steps.iter().any(|step| step.request.iter().any(is_sort))
     }
 
     /// The sequence as a transcript would have it, up to and with step `at`.
