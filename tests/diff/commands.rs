@@ -699,7 +699,7 @@ const SCRIPT: &[Row] = &[
     row("FUNCTION DELETE", &[Of(&["one", "two", "three"])]).weight(3),
     row("FUNCTION FLUSH", &[Opt(&[Of(&["SYNC", "ASYNC", "X"])])]).weight(1),
     row("FUNCTION LIST", &[Some(&[&[Word("LIBRARYNAME"), Of(&["one", "t*"])], &[Word("WITHCODE")]])])
-        .reply(Reply::Shape)
+        .reply(Reply::Unordered)
         .weight(3),
     row("FCALL", &[Of(&["f", "f", "g", "h"]), Of(&["1", "1", "1", "0", "-1", "9", "x"]), Key(Str), Value]),
     row("FCALL_RO", &[Of(&["f", "g", "g", "h"]), Word("1"), Key(Str), Value]),

@@ -21,7 +21,8 @@ struct Known {
 /// Redis makes every sorted set a skiplist that SORT reads, and lets it stay one. Shoal only reads it.
 pub fn sorted_before(request: &[Vec<u8>], reference: &Value, subject: &Value) -> bool {
     let asked = request.get(1).is_some_and(|w| w.eq_ignore_ascii_case(b"encoding"));
-    asked && (reference.text(), subject.text()) == (Some(b"skiplist"), Some(b"listpack"))
+    let unpacked = |a: &Value, b: &Value| (a.text(), b.text()) == (Some(b"skiplist"), Some(b"listpack"));
+    (asked || request[0].eq_ignore_ascii_case(b"exec")) && same(reference, subject, &unpacked)
 }
 
 const KNOWN: &[Known] = &[
@@ -146,6 +147,13 @@ const KNOWN: &[Known] = &[
             let names = at.map_or(&[][..], |at| &request[at + 1..]);
             let blocks = request.iter().any(|word| word.eq_ignore_ascii_case(b"block"));
             blocks && names.len() == 4 && names[0] == names[1] && !old.is_error() && !new.is_error()
+        },
+    },
+    Known {
+        why: "Redis takes an earlier command's number out of range for one that SORT met",
+        seen: |request, old, new| {
+            let refused = matches!(old, Value::Error(text) if text.starts_with(b"ERR One or more scores"));
+            request[0].to_ascii_lowercase().starts_with(b"sort") && refused && !new.is_error()
         },
     },
     Known {
