@@ -34,6 +34,9 @@ pub const MEMCACHED_VERSION: &str = "1.6.18";
 /// Bytes of output at which a connection sends before it runs on.
 const FULL: usize = 1 << 20;
 
+/// Items of a `get` fetched at once.
+const AHEAD: usize = 16;
+
 /// How far a request has got that could not be finished.
 #[derive(Default)]
 pub enum Progress {
@@ -225,7 +228,12 @@ fn on_key<'s, R>(
 #[inline]
 fn get(site: &mut Site, keys: Tokens, with_cas: bool, exptime: Option<i64>, progress: &mut Progress) -> Flow {
     let done = if let Progress::Keys(done) = *progress { done } else { 0 };
+    let several = { keys }.nth(1).is_some();
+    let mut ahead = keys.skip(done);
     for (at, key) in keys.enumerate().skip(done) {
+        if several && (at - done).is_multiple_of(AHEAD) {
+            ahead.by_ref().take(AHEAD).for_each(|key| prefetch(site, key));
+        }
         if site.out.len() >= FULL {
             *progress = Progress::Keys(at);
             return Flow::Full;
@@ -258,6 +266,12 @@ fn get(site: &mut Site, keys: Tokens, with_cas: bool, exptime: Option<i64>, prog
     }
     site.out.raw(write::END);
     Flow::Next
+}
+
+/// Has the processor fetch the item of `key`: see [`Keys::prefetch`].
+fn prefetch(site: &Site, key: &[u8]) {
+    let key = Located::new(key);
+    site.state.keyspace.prefetch(key.partition, site.client.db, key.hash);
 }
 
 /// A store of more than fits, whose old item must go (`evict`) if the client would take that for the new one.

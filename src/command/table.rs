@@ -174,9 +174,18 @@ fn number_of_name(name: &[u8]) -> Option<u128> {
         len @ 8..=SHORT => word(0)? | word(len - 8)? << (8 * (len - 8)),
         _ => return None,
     };
-    let mut bytes = number.to_le_bytes();
-    bytes.make_ascii_lowercase();
-    Some(u128::from_le_bytes(bytes))
+    Some(lower_case(number))
+}
+
+/// Sixteen bytes with the capital letters among them made small, all at once.
+#[inline]
+fn lower_case(bytes: u128) -> u128 {
+    const ONES: u128 = u128::MAX / 255;
+    const HIGH: u128 = ONES << 7;
+    // Sums that reach a byte's highest bit from the letter named on; that bit itself is left out, so that none is carried on.
+    let from = |letter: u8| (bytes & !HIGH) + ONES * u128::from(0x80 - letter);
+    let capital = !bytes & (from(b'A') ^ from(b'Z' + 1)) & HIGH;
+    bytes | capital >> 2
 }
 
 /// Where to look for a name first. Names come from the table, so nobody can choose them to collide.
@@ -259,6 +268,10 @@ mod tests {
             assert_eq!(number_of_name(&name), Some(u128::from_le_bytes(bytes)));
         }
         assert_eq!(number_of_name(&[b'a'; SHORT + 1]), None);
+        for byte in 0..=u8::MAX {
+            let alike = u128::from_le_bytes([byte; SHORT]);
+            assert_eq!(lower_case(alike), u128::from_le_bytes([byte.to_ascii_lowercase(); SHORT]));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Sockets: listeners, connections, the node as a whole.
 
+mod ahead;
 mod codec;
 pub mod connection;
 mod feeder;

@@ -3,11 +3,12 @@
 //! A request that cannot be finished (a lock is taken, the output is full) stays in the input, is read again when the
 //! connection's turn comes again, and goes on where [`Progress`] says.
 
+use super::ahead::Ahead;
 use super::codec::Turn;
 use crate::command::call::{Flow, Site};
 use crate::command::memcache::{self, Progress};
 use crate::command::record;
-use shoal_protocol::memcache::{RequestParser, binary};
+use shoal_protocol::memcache::{RequestParser, binary, peek};
 
 /// How far a connection has read.
 #[derive(Default)]
@@ -68,12 +69,16 @@ fn run_text(
     bytes: &[u8],
 ) -> (usize, Turn) {
     let limits = memcache::limits(site.state);
-    let mut consumed = 0;
+    let (mut consumed, mut ahead) = (0, Ahead::default());
     while consumed < bytes.len() {
         let before = parser.clone();
         match parser.parse(&bytes[consumed..], &limits) {
             Ok(None) => break,
             Ok(Some((request, len))) => {
+                let rest = &bytes[consumed..];
+                if consumed > 0 || len < rest.len() {
+                    ahead.next(peek, site.state, site.client.db, rest);
+                }
                 let raw = &bytes[consumed..consumed + len];
                 let (began_ns, mark) = (site.clock.now_ns(), site.out.mark());
                 // A request that authenticates is a secret.

@@ -24,6 +24,6 @@ pub mod write;
 pub use fault::Fault;
 pub use key::{KeyScratch, MAX_KEY, WireKey};
 pub use meta::{MAX_FLAGS, MAX_OPAQUE, Meta};
-pub use parse::{Limits, ParseError, RequestParser};
+pub use parse::{Limits, ParseError, RequestParser, peek};
 pub use text::{DumpFormat, Request, Store, Verb, expires_at};
 pub use token::Tokens;

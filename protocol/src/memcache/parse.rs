@@ -78,6 +78,32 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
+/// The (first) key of the request at the start of `buf` and the request's length, where it is a complete and plain reading or
+/// writing of items; `None` for anything else, good or bad. Nothing is checked: this is for looking ahead.
+#[inline]
+pub fn peek(buf: &[u8]) -> Option<(&[u8], usize)> {
+    let end = memchr(b'\n', buf)?;
+    let mut words = buf[..end].strip_suffix(b"\r")?.split(|&byte| byte == b' ');
+    // Where the length of the data stands behind the key.
+    let length_at = match words.next()? {
+        b"get" | b"gets" | b"mg" => None,
+        b"set" => Some(2),
+        b"ms" => Some(0),
+        _ => return None,
+    };
+    let key = words.next()?;
+    let data = match length_at {
+        None => 0,
+        Some(at) => match words.nth(at)? {
+            digits @ &[b'0'..=b'9', ..] if digits.len() < 10 => {
+                digits.iter().fold(0, |len, digit| 10 * len + usize::from(digit & 15)) + 2
+            }
+            _ => return None,
+        },
+    };
+    (end + 1 + data <= buf.len()).then_some((key, end + 1 + data))
+}
+
 /// Finds the requests of one connection in its read buffer.
 #[derive(Debug, Clone, Default)]
 pub struct RequestParser {

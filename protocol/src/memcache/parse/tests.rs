@@ -721,3 +721,29 @@ proptest! {
         prop_assert_eq!(parsed, Ok(Some((Request::Store { store, data: &data }, wire.len()))));
     }
 }
+
+#[test]
+fn a_look_ahead_sees_plain_whole_requests_alone() {
+    for wire in [
+        &b"get k\r\n"[..],
+        b"gets k other\r\n",
+        b"mg k v\r\n",
+        b"set k 0 60 2 noreply\r\nab\r\n",
+        b"ms k 2 T0\r\nab\r\n",
+    ] {
+        assert_eq!(peek(&[wire, b"get x"].concat()), Some((&b"k"[..], wire.len())));
+        for cut in 0..wire.len() {
+            assert_eq!(peek(&wire[..cut]), None);
+        }
+    }
+    for wire in [
+        &b"get\r\n"[..],
+        b"get k\n",
+        b"ms k -1\r\n",
+        b"set k 0 0 9999999999999999999\r\n",
+        b"version\r\n",
+        b"\r\n",
+    ] {
+        assert_eq!(peek(wire), None);
+    }
+}
