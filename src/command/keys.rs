@@ -457,6 +457,14 @@ impl<'a> Keys<'a> {
         self.note(class, event, key, true);
     }
 
+    /// Says that something of `key` changed that neither its watchers nor those who wait for it are told of, as Redis has it for
+    /// what consumers were given and acknowledge; copies are.
+    pub fn noted(&mut self, changes: u64, key: &[u8]) {
+        self.dirty += changes;
+        let db = self.db;
+        self.enter(key).0.note_change(db, key);
+    }
+
     /// [`Keys::modified`] of a change that leaves the version number standing: the value is the same, or was put together
     /// with its number.
     #[inline]

@@ -157,7 +157,8 @@ fn setid(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let group = existing_group(cx.keys, key, name)?;
     group.last_id = start?;
     group.entries_read = read;
-    cx.keys.modified(notify::STREAM, "xgroup-setid", key);
+    cx.keys.noted(1, key);
+    cx.keys.event(notify::STREAM, "xgroup-setid", key);
     cx.out.ok();
     Ok(())
 }
@@ -225,7 +226,7 @@ fn xack(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let ids = args.from(3).iter().map(|arg| stream_id(arg, 0)).collect::<Result<Vec<_>, _>>()?;
     let done = ids.into_iter().filter(|id| group.forget(*id)).count();
     if done > 0 {
-        cx.keys.dirty += 1;
+        cx.keys.noted(1, &args[1]);
     }
     cx.out.int(done as i64);
     Ok(())
@@ -331,7 +332,7 @@ fn tell_new(
     if !no_ack {
         ids.iter().for_each(|id| group.deliver(*id, consumer, now_ms, 1));
     }
-    cx.keys.dirty += 1;
+    cx.keys.noted(1, key);
     Ok(true)
 }
 
@@ -546,7 +547,9 @@ fn xclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         len += 1;
     }
     cx.out.set_deferred(list, len);
-    cx.keys.dirty += len as u64;
+    if len > 0 {
+        cx.keys.noted(len as u64, key);
+    }
     Ok(())
 }
 
@@ -616,6 +619,8 @@ fn xautoclaim(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if !claimed.is_empty() {
         group.consumer(consumer, now_ms).0.active_ms = now_ms;
     }
-    cx.keys.dirty += claimed.len() as u64;
+    if !claimed.is_empty() || !deleted.is_empty() {
+        cx.keys.noted(claimed.len() as u64, key);
+    }
     Ok(())
 }
