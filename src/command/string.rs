@@ -348,13 +348,16 @@ fn getex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let mut change = None;
     let mut at = 2;
     while at < args.len() {
-        if change.is_some() {
+        let time = Time::of_option(&args[at]);
+        // The same may be said twice, two different things not.
+        let said: Option<Option<Time>> =
+            change.map(|change: Option<(Time, &[u8])>| change.map(|(time, _)| time));
+        if said.is_some_and(|said| said != time) || (time.is_none() && !is(&args[at], "persist")) {
             return Err(error::SYNTAX);
         }
-        change = Some(match Time::of_option(&args[at]) {
+        change = Some(match time {
             Some(time) => Some((time, operand(&args, &mut at)?)),
-            None if is(&args[at], "persist") => None,
-            None => return Err(error::SYNTAX),
+            None => None,
         });
         at += 1;
     }

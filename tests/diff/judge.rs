@@ -165,7 +165,7 @@ const KNOWN: &[Known] = &[
                 Value::Map(streams) => streams.iter().all(|(_, list)| list.items().is_empty()),
                 _ => old.items().iter().all(nothing),
             };
-            blocks && empty && matches!(new, Value::NullArray | Value::Null)
+            blocks && empty && !new.is_error()
         },
     },
     Known {
