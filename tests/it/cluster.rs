@@ -15,12 +15,14 @@ use crate::harness;
 const SETTLES: Duration = Duration::from_secs(60);
 
 /// A cluster that has settled: every partition has two copies, and every node serves some.
-struct Cluster {
-    nodes: Vec<Server>,
+pub struct Cluster {
+    /// Its nodes; the first founded it.
+    pub nodes: Vec<Server>,
 }
 
 impl Cluster {
-    fn start(size: usize) -> Cluster {
+    /// One of so many nodes that has settled.
+    pub fn start(size: usize) -> Cluster {
         let mut cluster = Cluster { nodes: vec![member(None)] };
         for _ in 1..size {
             let node = member(Some(&cluster.nodes[0]));
@@ -31,7 +33,7 @@ impl Cluster {
     }
 
     /// Waits until `serving` nodes serve, every partition has two copies, and nothing moves.
-    fn settle(&self, serving: usize) {
+    pub fn settle(&self, serving: usize) {
         let until = Instant::now() + SETTLES;
         let mut calm = 0;
         loop {
@@ -56,7 +58,8 @@ impl Cluster {
         self.status().contains(" 0 moving")
     }
 
-    fn status(&self) -> String {
+    /// What CLUSTER STATUS says.
+    pub fn status(&self) -> String {
         let ask = |node: &Server| {
             Client::connect(node.resp_addr()).and_then(|mut client| client.line("CLUSTER STATUS"))
         };
@@ -64,13 +67,15 @@ impl Cluster {
         answer.map_or_else(String::new, |answer| answer.to_string())
     }
 
-    fn logs(&self) -> String {
+    /// The logs of all nodes.
+    pub fn logs(&self) -> String {
         let log = |node: &Server| std::fs::read_to_string(node.dir().join("log")).unwrap_or_default();
         self.nodes.iter().map(|node| format!("\n--- {}\n{}", node.resp_addr(), log(node))).collect()
     }
 }
 
-fn member(seed: Option<&Server>) -> Server {
+/// A node that founds a cluster, or joins that of `seed`.
+pub fn member(seed: Option<&Server>) -> Server {
     let cluster_port = shoal_testkit::server::free_port().expect("a free port").to_string();
     let mut args = vec!["--cluster-port", &cluster_port];
     let seed = seed.map(|seed| {
@@ -86,7 +91,7 @@ fn member(seed: Option<&Server>) -> Server {
 }
 
 /// Who holds which slots, the primary first.
-fn slots(node: &Server) -> std::io::Result<Vec<(Vec<String>, i64)>> {
+pub fn slots(node: &Server) -> std::io::Result<Vec<(Vec<String>, i64)>> {
     let answer = Client::connect(node.resp_addr())?.line("CLUSTER SLOTS")?;
     let name =
         |holder: &Value| String::from_utf8_lossy(holder.items()[2].text().unwrap_or_default()).into_owned();
@@ -96,7 +101,8 @@ fn slots(node: &Server) -> std::io::Result<Vec<(Vec<String>, i64)>> {
     Ok(answer.items().iter().map(range).collect())
 }
 
-fn signal(node: &Server, name: &str) {
+/// Sends a signal to its process.
+pub fn signal(node: &Server, name: &str) {
     let sent = Command::new("kill").args([&format!("-{name}"), &node.pid().to_string()]).status();
     assert!(sent.expect("kill runs").success());
 }
