@@ -44,6 +44,11 @@ impl Planner {
         }
     }
 
+    /// The partitions' numbers.
+    fn numbers(&self) -> impl Iterator<Item = u8> + use<> {
+        (0..=u8::MAX).take(self.next.partitions.len())
+    }
+
     /// The nodes that may be given something.
     fn homes(&self) -> Vec<NodeId> {
         let is_home =
@@ -71,7 +76,7 @@ impl Planner {
     fn restart_lost(&mut self, lost: &BTreeSet<NodeId>) {
         let homes = self.homes();
         let mut load = self.load(&homes, |assignment, node| assignment.primary() == Some(node));
-        for partition in 0..=u8::MAX {
+        for partition in self.numbers() {
             let assignment = &self.next.partitions[usize::from(partition)];
             let is_lost = assignment.in_sync.iter().all(|node| lost.contains(node));
             let Some(node) = least(&load).filter(|_| is_lost) else { continue };
@@ -89,7 +94,7 @@ impl Planner {
         let mut joining = self.load(&homes, |assignment, node| assignment.joining.contains(&node));
         // Those with the fewest copies are in the greatest danger.
         for have in 1..wanted {
-            for partition in 0..=u8::MAX {
+            for partition in self.numbers() {
                 let assignment = &self.next.partitions[usize::from(partition)];
                 let copies = homes.iter().filter(|node| assignment.involves(**node)).count();
                 let served = assignment.primary().is_some_and(|primary| self.next.serves(primary));
@@ -128,7 +133,7 @@ impl Planner {
         let homes = self.homes();
         let wanted = self.next.copies.min(homes.len()).max(1);
         let mut load = self.load(&homes, Assignment::involves);
-        for partition in 0..=u8::MAX {
+        for partition in self.numbers() {
             let assignment = self.next.partitions[usize::from(partition)].clone();
             let staying = assignment.in_sync.iter().filter(|node| homes.contains(node)).count();
             if staying < wanted || assignment.hand_over.is_some() {
@@ -207,7 +212,7 @@ impl Planner {
                 *pending.entry(primary).or_default() += 1;
             }
         }
-        for partition in 0..=u8::MAX {
+        for partition in self.numbers() {
             let assignment = &self.next.partitions[usize::from(partition)];
             let Some(primary) = assignment.primary().filter(|primary| self.next.serves(*primary)) else {
                 continue;

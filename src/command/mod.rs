@@ -11,6 +11,7 @@ pub mod client;
 pub mod client_filter;
 pub mod clock;
 pub mod error;
+pub mod follow;
 pub mod forward;
 pub mod keys;
 pub mod parse;

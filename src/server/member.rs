@@ -1,27 +1,28 @@
 //! A node's membership: the thread that speaks of the cluster with the other nodes.
 //!
-//! It takes part in the Raft group, asks for leases (and grants them, where it leads), gives partitions the roles the map says, and
-//! does what a primary owes its replicas. It is a thread of its own so that no command, however long, lets a lease run out. What
-//! decides is pure (`cluster/{metadata,plan,lease}.rs`); the entries themselves go through the feeds of `state/replication.rs`.
+//! It carries out what others decide: sockets, files and timers are here, and as few decisions as can be. What a leader wants is
+//! `cluster/lead.rs`, what a node does about its partitions and their copies is `state/copies.rs`; the entries themselves go through
+//! the feeds of `state/replication.rs`. It is a thread of its own so that no command, however long, lets a lease run out.
 //!
 //! A node listens for others from its start. It founds a cluster when the first of them joins.
 
 use super::peer::{self, Purpose};
 use super::{feeder, listeners};
 use crate::cluster::consensus::{self, Consensus, Owner, ProposeError};
-use crate::cluster::lease::Leases;
+use crate::cluster::joining::{address_of, candidates};
+use crate::cluster::lead::{Leader, choose_voters};
 use crate::cluster::link::{Frame, Identity, Limits, Link, Sender, VERSIONS};
-use crate::cluster::metadata::{Assignment, Change, Member, Metadata, NodeId, Outcome, Standing};
-use crate::cluster::plan::plan;
+use crate::cluster::metadata::{Change, Member, Metadata, NodeId, Outcome, Standing};
 use crate::config::id;
 use crate::error::Error;
 use crate::state::State;
-use crate::state::replication::{Feed, Replication, Role};
+use crate::state::copies::{self, Action, Copies, Position, Reason};
+use crate::state::replication::Feed;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -48,7 +49,7 @@ mod kind {
     pub const POSITIONS: u8 = 0x14;
 }
 
-/// How often a lease is asked for, and a leader proves that it leads.
+/// How often a lease is asked for.
 const BEAT: Duration = Duration::from_millis(75);
 /// How often a leader looks at its members.
 const LOOK: Duration = Duration::from_millis(50);
@@ -58,18 +59,10 @@ const CARE: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_millis(100);
 /// How long an answer is awaited.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a member is silent before what only it had is given up.
-const LOST: Duration = Duration::from_secs(30);
-/// A replica that acknowledges nothing for so long, while something is under way, is cut off.
-const STUCK: Duration = Duration::from_millis(1500);
+/// How long a replica may take to say what it has.
+const POSITION: Duration = Duration::from_millis(500);
 /// How long a node that is stopped may take to hand over.
 const LEAVE: Duration = Duration::from_secs(2);
-/// Bytes of a snapshot in one record.
-const PART: usize = 256 << 10;
-/// No further snapshot is begun while a feed has so many bytes before it.
-const CROWDED: usize = 16 << 20;
-/// Voters a cluster has at most.
-const VOTERS: usize = 5;
 
 /// Work for a worker.
 pub(super) enum Job {
@@ -185,9 +178,6 @@ struct LeaseRequest {
     incarnation: u64,
 }
 
-/// What a replica has of a partition: the number of its last entry, if it is whole in that epoch.
-type Positions = Vec<Option<u64>>;
-
 /// This node, as the cluster's thread sees it.
 struct This {
     state: Arc<State>,
@@ -198,28 +188,12 @@ struct This {
     mesh: Mesh,
     incoming: RefCell<Option<UnboundedReceiver<(Sender, Frame)>>>,
     consensus: RefCell<Option<Consensus>>,
-    /// Where this node leads: what it granted.
-    leases: RefCell<Option<Leases>>,
-    feeds: RefCell<BTreeMap<NodeId, Watched>>,
-    /// Partitions that this node is to serve, and has to find out first what the replicas have; since when it tries.
-    rising: RefCell<BTreeMap<u8, Rise>>,
+    /// What it does where it leads.
+    leader: RefCell<Leader>,
+    /// What it does about its partitions and their copies.
+    copies: RefCell<Copies>,
     next_worker: Cell<usize>,
     founding: tokio::sync::Mutex<()>,
-}
-
-/// An attempt to become a primary.
-struct Rise {
-    epoch: u64,
-    since_ns: u64,
-    /// Whether the replicas are being asked.
-    asks: bool,
-}
-
-/// A feed and when something arrived through it last.
-struct Watched {
-    feed: Arc<Feed>,
-    acked: u64,
-    since_ns: u64,
 }
 
 impl This {
@@ -238,6 +212,7 @@ impl This {
             witness: config.flag(id::WITNESS),
             standing: Standing::Up,
         };
+        let copies = Copies::new(me.id, me.incarnation);
         let secret = config.text(id::CLUSTER_SECRET).as_bytes().to_vec();
         This {
             jobs,
@@ -247,9 +222,8 @@ impl This {
             mesh,
             incoming: RefCell::new(Some(incoming)),
             consensus: RefCell::default(),
-            leases: RefCell::default(),
-            feeds: RefCell::default(),
-            rising: RefCell::default(),
+            leader: RefCell::default(),
+            copies: RefCell::new(copies),
             next_worker: Cell::new(0),
             founding: tokio::sync::Mutex::default(),
             state,
@@ -258,28 +232,18 @@ impl This {
 
     /// Hands over what this node serves, and says that it goes: nobody has to find out.
     async fn leave(&self) {
-        let me = self.id();
         let until_ns = self.now_ns() + LEAVE.as_nanos() as u64;
         let mut asked = false;
         while self.now_ns() < until_ns {
             let map = self.state.cluster.map();
-            let heir = |a: &Assignment| a.replicas().iter().copied().find(|node| map.serves(*node));
-            let led = map.numbered().filter(|(_, a)| a.primary() == Some(me));
-            let left: Vec<Change> = led
-                .filter_map(|(partition, a)| {
-                    Some(Change::HandOver { partition, epoch: a.epoch, to: Some(heir(a)?) })
-                })
-                .collect();
-            if left.is_empty() {
-                break;
-            }
+            let Some(left) = self.copies.borrow().hand_over_all(&map) else { break };
             if !asked {
-                asked = self.propose(Change::Several(left)).await.is_ok();
+                asked = self.propose(left).await.is_ok();
             }
             let newer = std::future::poll_fn(|task| self.state.cluster.poll_newer(map.version, task));
             let _ = timeout(CARE, newer).await;
         }
-        if let Err(error) = self.propose(Change::Down(me)).await {
+        if let Err(error) = self.propose(Change::Down(self.id())).await {
             tracing::debug!("the others have to find out that this node goes: {error}");
         }
     }
@@ -506,9 +470,14 @@ impl This {
                 self.me.borrow_mut().host = host;
             }
             let me = self.me.borrow().clone();
-            if let Ok(payload) = encode(&me)
-                && self.ask_leader(kind::JOIN, &payload).await.is_ok()
-            {
+            let leader = self.consensus().and_then(|consensus| consensus.status().borrow().leader);
+            let told = match encode(&me) {
+                // There is no link to oneself.
+                _ if leader == Some(me.id) => self.admit(me.clone()).await,
+                Ok(payload) => self.ask_leader(kind::JOIN, &payload).await,
+                Err(error) => Err(error),
+            };
+            if told.is_ok() {
                 return tracing::info!("back in the cluster as node {:016x}", me.id);
             }
             sleep(Duration::from_millis(100)).await;
@@ -583,19 +552,7 @@ impl This {
     fn grant(&self, payload: &[u8]) -> Result<Vec<u8>, Failure> {
         let LeaseRequest { node, incarnation } = decode(payload)?;
         let now_ns = self.now_ns();
-        let known = self.map().members.get(&node).map(|member| (member.incarnation, member.standing));
-        let mut leases = self.leases.borrow_mut();
-        let leases = leases.as_mut().ok_or("not the leader")?;
-        match known {
-            Some((known, _)) if known != incarnation => Err("another process".into()),
-            None => Err("not a member".into()),
-            // Heard of, so that it is taken back; but what it had is not its any more.
-            Some((_, Standing::Down)) => {
-                leases.grant(node, now_ns);
-                Err("down".into())
-            }
-            Some(_) => encode(&leases.grant(node, now_ns).ok_or("not the leader any more")?),
-        }
+        encode(&self.leader.borrow_mut().grant(&self.map(), (node, incarnation), now_ns)?)
     }
 
     // Leading.
@@ -603,22 +560,19 @@ impl This {
     async fn lead(self: Rc<Self>) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut confirmed_ns = 0;
         loop {
             look.tick().await;
             let Some(consensus) = self.consensus() else { continue };
             if consensus.status().borrow().role != consensus::Role::Leader {
-                *self.leases.borrow_mut() = None;
+                self.leader.borrow_mut().resign();
                 continue;
             }
             let asked_ns = self.now_ns();
-            if self.leases.borrow().is_none() || asked_ns - confirmed_ns >= BEAT.as_nanos() as u64 {
+            if self.leader.borrow().is_to_prove(asked_ns) {
                 if consensus.confirm_quorum().await.is_err() {
                     continue;
                 }
-                confirmed_ns = asked_ns;
-                let now_ns = self.now_ns();
-                self.leases.borrow_mut().get_or_insert_with(|| Leases::new(now_ns)).confirm(asked_ns);
+                self.leader.borrow_mut().proved(asked_ns, self.now_ns());
             }
             self.look_after_members(&consensus).await;
         }
@@ -626,55 +580,18 @@ impl This {
 
     async fn look_after_members(&self, consensus: &Consensus) {
         let map = consensus.metadata().borrow().clone();
-        if !map.is_founded() {
-            return;
-        }
-        let now_ns = self.now_ns();
-        let (mut changes, mut lost) = (Vec::new(), BTreeSet::new());
-        if let Some(leases) = &*self.leases.borrow() {
-            for (node, member) in &map.members {
-                let over = leases.is_over(*node, now_ns);
-                match member.standing {
-                    Standing::Up | Standing::Draining if over => changes.push(Change::Down(*node)),
-                    Standing::Down if !over && leases.silent_ns(*node, now_ns) < 200_000_000 => {
-                        changes.push(Change::Up { node: *node, incarnation: member.incarnation });
-                    }
-                    Standing::Down if leases.silent_ns(*node, now_ns) > LOST.as_nanos() as u64 => {
-                        lost.insert(*node);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        if changes.is_empty() {
-            changes = plan(&map, &lost);
-        }
+        let changes = self.leader.borrow().wants(&map, self.now_ns());
         if !changes.is_empty()
             && let Err(error) = consensus.propose(Change::Several(changes)).await
         {
             return tracing::debug!("a change was not made: {error}");
         }
-        self.choose_voters(consensus, &map).await;
-    }
-
-    /// Has an odd number of members vote, living ones first.
-    async fn choose_voters(&self, consensus: &Consensus, map: &Metadata) {
         let status = consensus.status().borrow().clone();
-        let living = |node: &NodeId| map.members.get(node).is_some_and(|m| m.standing != Standing::Down);
-        let most = map.members.len().min(VOTERS);
-        let wanted = if most.is_multiple_of(2) { most - 1 } else { most }.max(1);
-        let known = |node: &NodeId| status.voters.contains(node) || status.learners.contains(node);
-        if status.voters.len() == wanted && status.voters.iter().all(living) {
-            return;
-        }
-        let mut order: Vec<NodeId> = map.members.keys().copied().filter(known).collect();
-        order.sort_by_key(|node| (!living(node), !status.voters.contains(node), *node));
-        let voters: BTreeSet<NodeId> = order.into_iter().take(wanted).collect();
-        if voters.len() == wanted && voters.iter().all(living) && voters != status.voters {
-            match consensus.set_voters(voters).await {
-                Ok(()) => tracing::info!("{wanted} members vote"),
-                Err(error) => tracing::debug!("the voters were not changed: {error}"),
-            }
+        let Some(voters) = choose_voters(&map, &status.voters, &status.learners) else { return };
+        let count = voters.len();
+        match consensus.set_voters(voters).await {
+            Ok(()) => tracing::info!("{count} members vote"),
+            Err(error) => tracing::debug!("the voters were not changed: {error}"),
         }
     }
 
@@ -702,98 +619,13 @@ impl This {
             // Before the cluster knows of this process, what the map says of this node is about one that is no more.
             let incarnation = self.me.borrow().incarnation;
             if map.members.get(&self.id()).is_some_and(|me| me.incarnation == incarnation) {
-                self.adopt(map);
+                let actions = self.copies.borrow_mut().adopt(&self.state, map, self.now_ns());
+                self.carry_out(actions);
             }
             if metadata.changed().await.is_err() {
                 return;
             }
         }
-    }
-
-    fn adopt(&self, map: Arc<Metadata>) {
-        let me = self.id();
-        let mut was_deposed = false;
-        for (number, assignment) in map.numbered() {
-            let mut partition = self.state.keyspace.enter(number);
-            let old = partition.replication.take();
-            // Of what has stopped serving, and arrived, nobody waits for anything.
-            let led = old.as_ref().is_some_and(|old| {
-                old.role == Role::Primary || (old.role == Role::Falling && !old.has_all_arrived())
-            });
-            let mut own = old.unwrap_or_else(|| Box::new(Replication::new(Role::Stranger, 0)));
-            if assignment.primary() == Some(me) {
-                if own.epoch != assignment.epoch || own.role == Role::Stranger || own.role == Role::Replica {
-                    let begins_anew = !own.is_whole && own.epoch != 0;
-                    own.sinks.clear();
-                    own.epoch = assignment.epoch;
-                    own.is_whole = true;
-                    own.role = if assignment.replicas().is_empty() { Role::Primary } else { Role::Rising };
-                    if own.role == Role::Rising {
-                        let rise = Rise { epoch: own.epoch, since_ns: self.now_ns(), asks: false };
-                        self.rising.borrow_mut().insert(number, rise);
-                    }
-                    if begins_anew {
-                        drop(partition.empty());
-                    }
-                }
-                if own.role == Role::Rising && assignment.replicas().is_empty() {
-                    own.role = Role::Primary;
-                    self.rising.borrow_mut().remove(&number);
-                }
-                if own.role == Role::Falling && assignment.hand_over.is_none() {
-                    own.role = Role::Primary;
-                }
-                own.sinks.retain(|sink| assignment.involves(sink.feed.node));
-            } else if assignment.involves(me) {
-                let stays = assignment.in_sync.contains(&me);
-                was_deposed |= led && !stays;
-                if !stays && own.role != Role::Replica {
-                    own.is_whole = false;
-                }
-                own.sinks.clear();
-                if own.epoch != assignment.epoch {
-                    own.feed = 0;
-                }
-                (own.role, own.epoch) = (Role::Replica, assignment.epoch);
-            } else {
-                was_deposed |= led;
-                own.sinks.clear();
-                (own.is_whole, own.feed) = (false, 0);
-                (own.role, own.epoch) = (Role::Stranger, assignment.epoch);
-                drop(partition.empty());
-            }
-            partition.replication = Some(own);
-        }
-        self.keep_feeds(&map, was_deposed);
-        self.state.cluster.publish(map);
-    }
-
-    /// Ends the feeds nobody needs any more.
-    fn keep_feeds(&self, map: &Metadata, was_deposed: bool) {
-        let me = self.id();
-        self.feeds.borrow_mut().retain(|node, watched| {
-            if was_deposed {
-                watched.feed.lose();
-                return false;
-            }
-            let stays = map.partitions.iter().any(|a| a.primary() == Some(me) && a.involves(*node));
-            if !stays {
-                watched.feed.release();
-            }
-            stays
-        });
-    }
-
-    /// The feed to `node`.
-    fn feed(&self, node: NodeId) -> Arc<Feed> {
-        let since_ns = self.now_ns();
-        let mut feeds = self.feeds.borrow_mut();
-        let watched = feeds.entry(node).or_insert_with(|| {
-            let feed = Feed::new(node, since_ns);
-            self.hand_out(Job::Feed(Arc::clone(&feed)));
-            Watched { feed, acked: 0, since_ns }
-        });
-        Arc::clone(&watched.feed)
     }
 
     // Being a primary.
@@ -803,248 +635,71 @@ impl This {
         let mut seen = 0;
         loop {
             let cluster = &self.state.cluster;
+            let is_busy = self.copies.borrow().is_busy(&cluster.map());
             let newer = std::future::poll_fn(|task| cluster.poll_newer(seen, task));
-            let _ = timeout(if self.is_busy() { CARE } else { IDLE }, newer).await;
+            let _ = timeout(if is_busy { CARE } else { IDLE }, newer).await;
             seen = cluster.version();
-            let map = cluster.map();
-            if !map.is_founded() {
-                continue;
-            }
-            self.cut_stuck(&map).await;
-            let (mut caught_up, mut handed_over) = (Vec::new(), Vec::new());
-            for (number, assignment) in map.numbered() {
-                if assignment.primary() != Some(self.id()) {
-                    continue;
+            let actions = self.copies.borrow_mut().look(&self.state, self.now_ns());
+            self.carry_out(actions);
+        }
+    }
+
+    fn carry_out(self: &Rc<Self>, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send(feed) => self.hand_out(Job::Feed(feed)),
+                Action::Propose(reason, change) => {
+                    drop(spawn_local(Rc::clone(self).propose_for(reason, change)));
                 }
-                self.rise(number, assignment);
-                self.bring_in(number, assignment, map.version, &mut caught_up);
-                self.fall(number, assignment, &mut handed_over);
-            }
-            if !caught_up.is_empty() {
-                let change = Change::InSync { primary: self.id(), caught_up };
-                if let Err(error) = self.propose(change).await {
-                    tracing::debug!("copies that have caught up were not counted: {error}");
+                Action::AskPositions { partition, epoch, nodes } => {
+                    drop(spawn_local(Rc::clone(self).ask_positions((partition, epoch), nodes)));
                 }
-            }
-            if !handed_over.is_empty()
-                && let Err(error) = self.propose(Change::Several(handed_over)).await
-            {
-                tracing::debug!("partitions were not handed over: {error}");
             }
         }
     }
 
-    /// Whether copies or partitions are under way.
-    fn is_busy(&self) -> bool {
-        let me = self.id();
-        let moves =
-            |a: &Assignment| a.primary() == Some(me) && (!a.joining.is_empty() || a.hand_over.is_some());
-        !self.rising.borrow().is_empty() || self.state.cluster.map().partitions.iter().any(moves)
+    async fn propose_for(self: Rc<Self>, reason: Reason, change: Change) {
+        let outcome = self.propose(change.clone()).await;
+        if let Err(error) = &outcome {
+            tracing::debug!("a change was not made: {error}");
+        }
+        let actions = self.copies.borrow_mut().proposed(&self.state, reason, &change, outcome.ok());
+        self.carry_out(actions);
     }
 
-    /// Has replicas cut off to which nothing gets through.
-    async fn cut_stuck(&self, map: &Metadata) {
+    async fn ask_positions(self: Rc<Self>, (number, epoch): (u8, u64), nodes: Vec<NodeId>) {
+        let mut told = Ok(Vec::with_capacity(nodes.len()));
+        for node in nodes {
+            match (self.position(node, number, epoch).await, &mut told) {
+                (Ok(position), Ok(all)) => all.push((node, position)),
+                (Err(error), _) => {
+                    tracing::debug!("node {node:016x} does not say what it has: {error}");
+                    told = Err(node);
+                    break;
+                }
+                (Ok(_), Err(_)) => {}
+            }
+        }
         let now_ns = self.now_ns();
-        let mut stuck = Vec::new();
-        for (node, watched) in self.feeds.borrow_mut().iter_mut() {
-            let acked = watched.feed.acked();
-            if acked != watched.acked || acked >= watched.feed.end() {
-                (watched.acked, watched.since_ns) = (acked, now_ns);
-            } else if now_ns - watched.since_ns > STUCK.as_nanos() as u64 && !watched.feed.is_broken() {
-                tracing::warn!("node {node:016x} takes nothing any more");
-                watched.feed.break_off();
-            }
-            if watched.feed.is_broken() {
-                stuck.push(*node);
-            }
-        }
-        let me = self.id();
-        for replica in stuck {
-            let involved = |a: &Assignment| a.primary() == Some(me) && a.involves(replica);
-            if map.partitions.iter().any(involved) {
-                let incarnation = self.me.borrow().incarnation;
-                let change = Change::Cut { primary: me, incarnation, replica };
-                match self.propose(change).await {
-                    Ok(Outcome::Refused(why)) => {
-                        tracing::warn!("node {replica:016x} cannot be cut off: {why:?}")
-                    }
-                    Ok(_) => {
-                        tracing::warn!("node {replica:016x} is cut off, as it does not follow");
-                        self.forget(replica);
-                    }
-                    Err(error) => tracing::debug!("node {replica:016x} was not cut off: {error}"),
-                }
-            }
-        }
+        let actions = self.copies.borrow_mut().told_positions(&self.state, (number, epoch), told, now_ns);
+        self.carry_out(actions);
     }
 
-    /// Goes on without `replica`, which the control plane has taken out of all that this node serves. It may be given copies anew.
-    fn forget(&self, replica: NodeId) {
-        for number in 0..=u8::MAX {
-            if let Some(own) = &mut self.state.keyspace.enter(number).replication {
-                own.detach(replica);
-            }
-        }
-        if let Some(watched) = self.feeds.borrow_mut().remove(&replica) {
-            watched.feed.release();
-        }
-    }
-
-    /// A new primary finds out what its replicas have before it serves.
-    fn rise(self: &Rc<Self>, number: u8, assignment: &Assignment) {
-        let mut rising = self.rising.borrow_mut();
-        let Some(rise) = rising.get_mut(&number) else { return };
-        if rise.epoch != assignment.epoch || rise.asks {
-            return;
-        }
-        rise.asks = true;
-        let (this, replicas, epoch) = (Rc::clone(self), assignment.replicas().to_vec(), assignment.epoch);
-        let since_ns = rise.since_ns;
-        spawn_local(async move {
-            if let Err(node) = this.settle_replicas(number, epoch, replicas).await
-                && this.now_ns() - since_ns > STUCK.as_nanos() as u64
-            {
-                let (primary, incarnation) = (this.id(), this.me.borrow().incarnation);
-                let cut = this.propose(Change::Cut { primary, incarnation, replica: node }).await;
-                tracing::warn!("node {node:016x} does not say what it has: {cut:?}");
-            }
-            let mut rising = this.rising.borrow_mut();
-            if let Some(rise) = rising.get_mut(&number) {
-                rise.asks = false;
-            }
-        });
-    }
-
-    /// Asks `replicas` what they have, has them made alike, and begins to serve. Fails with who does not answer.
-    async fn settle_replicas(&self, number: u8, epoch: u64, replicas: Vec<NodeId>) -> Result<(), NodeId> {
-        let mut positions = Vec::new();
-        for node in replicas {
-            let address = address_of(&self.map(), node).ok_or(node)?;
-            let question = encode(&vec![(number, epoch)]).map_err(|_| node)?;
-            let asked = self.mesh.ask(&address, kind::POSITIONS, &question);
-            let answer =
-                timeout(Duration::from_millis(500), asked).await.map_err(|_| node)?.map_err(|_| node)?;
-            let answer = decode::<Positions>(&answer).map_err(|_| node)?;
-            positions.push((node, answer.first().copied().flatten()));
-        }
-        let map = self.state.cluster.map();
-        let present = &map.partitions[usize::from(number)];
-        if present.replicas().len() != positions.len()
-            || positions.iter().any(|(n, _)| !present.replicas().contains(n))
-        {
-            return Ok(());
-        }
-        let mut partition = self.state.keyspace.enter(number);
-        let Some(own) = &partition.replication else { return Ok(()) };
-        if own.role != Role::Rising || own.epoch != epoch {
-            return Ok(());
-        }
-        let sequence = own.sequence;
-        let behind = positions.iter().any(|(_, has)| *has != Some(sequence));
-        let contents = if behind { partition.contents(PART) } else { Vec::new() };
-        if let Some(own) = &mut partition.replication {
-            for (node, has) in positions {
-                if has == Some(sequence) {
-                    own.attach(self.feed(node), true);
-                } else {
-                    own.attach_with(number, self.feed(node), true, &contents, map.version);
-                }
-            }
-            own.role = Role::Primary;
-        }
-        drop(partition);
-        self.rising.borrow_mut().remove(&number);
-        self.state.cluster.wake();
-        Ok(())
+    async fn position(&self, node: NodeId, number: u8, epoch: u64) -> Result<Position, Failure> {
+        let address = address_of(&self.map(), node).ok_or("its address is unknown")?;
+        let question = encode(&vec![(number, epoch)])?;
+        let asked = self.mesh.ask(&address, kind::POSITIONS, &question);
+        let answer = timeout(POSITION, asked).await??;
+        Ok(decode::<Vec<Position>>(&answer)?.first().copied().flatten())
     }
 
     /// What this node has as a replica.
     fn positions(&self, payload: &[u8]) -> Result<Vec<u8>, Failure> {
         let asked: Vec<(u8, u64)> = decode(payload)?;
-        let mut answer = Positions::new();
-        for (number, epoch) in asked {
-            let partition = self.state.keyspace.enter(number);
-            let own = partition.replication.as_ref().ok_or("not a member")?;
-            // The map is on its way.
-            if own.epoch < epoch {
-                return Err("not yet".into());
-            }
-            let fits = own.epoch == epoch && own.role == Role::Replica && own.is_whole;
-            answer.push(fits.then_some(own.sequence));
-        }
-        encode(&answer)
+        let positions =
+            asked.into_iter().map(|(number, epoch)| copies::positions(&self.state, number, epoch));
+        encode(&positions.collect::<Result<Vec<Position>, _>>()?)
     }
-
-    /// Gives a copy to those who join, and notes who has all of it.
-    fn bring_in(
-        &self,
-        number: u8,
-        assignment: &Assignment,
-        version: u64,
-        caught_up: &mut Vec<(u8, u64, NodeId)>,
-    ) {
-        for node in &assignment.joining {
-            if self.feeds.borrow().get(node).is_some_and(|watched| watched.feed.is_broken()) {
-                continue;
-            }
-            let feed = self.feed(*node);
-            let mut partition = self.state.keyspace.enter(number);
-            let Some(own) = &mut partition.replication else { continue };
-            if own.role != Role::Primary || own.epoch != assignment.epoch {
-                continue;
-            }
-            match own.sink(*node) {
-                // From now on answers wait for it; so it may be counted on.
-                Some(sink) if sink.has_caught_up() => {
-                    sink.in_sync = true;
-                    caught_up.push((number, assignment.epoch, *node));
-                }
-                Some(_) => {}
-                None if feed.unsent_bytes() < CROWDED => {
-                    let contents = partition.contents(PART);
-                    if let Some(own) = &mut partition.replication {
-                        own.attach_with(number, feed, false, &contents, version);
-                    }
-                }
-                None => {}
-            }
-        }
-    }
-
-    /// Stops serving what is to be handed over; once everything has arrived, it is.
-    fn fall(&self, number: u8, assignment: &Assignment, handed_over: &mut Vec<Change>) {
-        let Some(to) = assignment.hand_over else { return };
-        let mut partition = self.state.keyspace.enter(number);
-        let Some(own) = &mut partition.replication else { return };
-        if own.epoch != assignment.epoch {
-            return;
-        }
-        if own.role == Role::Primary && own.sinks.iter().any(|sink| sink.feed.node == to && sink.in_sync) {
-            own.role = Role::Falling;
-        }
-        if own.role == Role::Falling && own.has_all_arrived() {
-            handed_over.push(Change::HandedOver { partition: number, epoch: assignment.epoch, to });
-        }
-    }
-}
-
-fn address_of(map: &Metadata, node: NodeId) -> Option<String> {
-    map.members.get(&node).map(|member| format!("{}:{}", member.host, member.cluster_port))
-}
-
-/// Where the member may listen for others that `seed` names by its client address: by the usual rule, or by what follows an `@`.
-fn candidates(seed: &str) -> Vec<String> {
-    if let Some((client, cluster_port)) = seed.split_once('@') {
-        let host = client.rsplit_once(':').map_or(client, |(host, _)| host);
-        return vec![format!("{host}:{cluster_port}")];
-    }
-    let Some((host, port)) = seed.rsplit_once(':') else { return vec![format!("{seed}:16379")] };
-    let port: u32 = port.parse().unwrap_or(0);
-    let mut all = Vec::new();
-    if port + 10000 <= 65535 {
-        all.push(format!("{host}:{}", port + 10000));
-    }
-    all
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Failure> {

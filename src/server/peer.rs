@@ -10,11 +10,9 @@ use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender};
 use crate::command::blocking;
 use crate::command::call::{Flow, Site};
 use crate::command::client::Client;
-use crate::command::replay::Replayer;
-use crate::command::table;
+use crate::command::follow::{Follower, Verdict};
 use crate::state::State;
-use crate::state::replication::{Head, Record, Role};
-use crate::state::stats::Stats;
+use crate::state::replication::Record;
 use crate::worker::Worker;
 use shoal_protocol::resp::{Limits as ParseLimits, Output, OwnedArgs, Proto, RequestParser};
 use std::cell::RefCell;
@@ -293,32 +291,18 @@ fn publish(state: &State, payload: &[u8]) {
     state.pubsub.publish(channel, message);
 }
 
-/// Applies what one peer's feed carries.
+/// Has what one peer's feed carries applied.
 struct Applier {
     worker: Rc<Worker>,
     node: u64,
     queue: RefCell<VecDeque<(Sender, Frame)>>,
-    replayer: RefCell<Replayer>,
-    /// Counters of nobody.
-    stats: Stats,
-    /// Parts of snapshots that are not whole yet, by partition.
-    parts: RefCell<HashMap<u8, Vec<u8>>>,
-}
-
-/// What comes of a record.
-enum Verdict {
-    Applied,
-    /// The map that explains it is not here yet.
-    Early,
-    /// It comes from somebody who is not this partition's primary, or does not follow what is here.
-    Wrong,
+    follower: RefCell<Follower>,
 }
 
 impl Applier {
     fn new(worker: Rc<Worker>, node: u64) -> Applier {
-        let replayer = RefCell::new(Replayer::new(&worker.state));
-        let stats = Stats::new(0, table::len());
-        Applier { worker, node, queue: RefCell::default(), replayer, stats, parts: RefCell::default() }
+        let follower = RefCell::new(Follower::new(&worker.state, node));
+        Applier { worker, node, queue: RefCell::default(), follower }
     }
 
     fn take(this: &Rc<Applier>, sender: &Sender, frame: Frame) {
@@ -351,7 +335,8 @@ impl Applier {
             let Some((record, effects)) = Record::read(&mut records) else { return false };
             loop {
                 let seen = self.worker.state.cluster.version();
-                match self.apply_one(record, effects) {
+                let verdict = self.follower.borrow_mut().apply(&self.worker.state, record, effects);
+                match verdict {
                     Verdict::Applied => break,
                     Verdict::Wrong => {
                         tracing::warn!(
@@ -368,83 +353,5 @@ impl Applier {
             }
         }
         true
-    }
-
-    fn apply_one(&self, record: Record, effects: &[u8]) -> Verdict {
-        let state = &*self.worker.state;
-        let (Record::Entry(head) | Record::Part(head) | Record::Last(head)) = record;
-        let mut guard = state.keyspace.enter(head.partition);
-        match guard.replication.as_deref() {
-            None => return Verdict::Early,
-            Some(own) if own.epoch < head.epoch => return Verdict::Early,
-            Some(own) if own.epoch > head.epoch || own.feed > head.feed || own.role == Role::Stranger => {
-                return match record {
-                    // What was sent before the sender heard that this copy was given up. It is not counted on any more.
-                    Record::Entry(_) if own.epoch == head.epoch && own.role == Role::Stranger => {
-                        Verdict::Applied
-                    }
-                    // It is about to hear that it is given a copy; or was, and is not any more.
-                    Record::Part(_) | Record::Last(_) if state.cluster.version() < head.version => {
-                        Verdict::Early
-                    }
-                    Record::Part(_) | Record::Last(_) => {
-                        self.parts.borrow_mut().remove(&head.partition);
-                        Verdict::Applied
-                    }
-                    Record::Entry(_) => Verdict::Wrong,
-                };
-            }
-            Some(own) if own.role != Role::Replica => return Verdict::Wrong,
-            Some(_) => {}
-        }
-        if state.cluster.map().primary(head.partition) != Some(self.node) {
-            return Verdict::Wrong;
-        }
-        match record {
-            Record::Entry(head) => self.entry(state, guard, head, effects),
-            Record::Part(head) => {
-                self.parts.borrow_mut().entry(head.partition).or_default().extend_from_slice(effects);
-                Verdict::Applied
-            }
-            Record::Last(head) => {
-                let mut all = self.parts.borrow_mut().remove(&head.partition).unwrap_or_default();
-                all.extend_from_slice(effects);
-                drop(guard.empty());
-                if let Some(own) = &mut guard.replication {
-                    own.sequence = head.sequence;
-                    own.feed = head.feed;
-                    own.is_whole = true;
-                }
-                self.replay(state, guard, head, &all)
-            }
-        }
-    }
-
-    fn entry(
-        &self,
-        state: &State,
-        mut guard: crate::state::keyspace::Guard<'_>,
-        head: Head,
-        effects: &[u8],
-    ) -> Verdict {
-        match &mut guard.replication {
-            Some(own) if own.is_whole && own.sequence + 1 == head.sequence => {
-                (own.sequence, own.feed) = (head.sequence, head.feed);
-            }
-            _ => return Verdict::Wrong,
-        }
-        self.replay(state, guard, head, effects)
-    }
-
-    fn replay<'s>(
-        &'s self,
-        state: &'s State,
-        guard: crate::state::keyspace::Guard<'s>,
-        head: Head,
-        effects: &[u8],
-    ) -> Verdict {
-        let replayed =
-            self.replayer.borrow_mut().apply(state, self.stats.worker(0), head.partition, guard, effects);
-        if replayed.is_ok() { Verdict::Applied } else { Verdict::Wrong }
     }
 }

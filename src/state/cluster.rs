@@ -22,13 +22,21 @@ pub struct Cluster {
     map: RwLock<Arc<Metadata>>,
     /// The version of the map, to be looked at without taking it.
     version: AtomicU64,
-    /// Until when this node may serve what it is primary of, in ns since `began`.
+    /// Until when this node may serve what it is primary of, by its clock.
     lease_ns: AtomicU64,
-    began: Instant,
+    clock: Clock,
     /// Those who wait for another map.
     waiters: Mutex<Vec<Waker>>,
     /// What this node proves to others.
     identity: RwLock<Option<Identity>>,
+}
+
+/// A node's clock for leases, in ns: any two readings are of one process, so it may begin anywhere.
+enum Clock {
+    /// It runs since then.
+    Running(Instant),
+    /// It is set by whoever simulates the node.
+    ByHand(AtomicU64),
 }
 
 /// Where a request is to be run.
@@ -52,7 +60,7 @@ impl Default for Cluster {
             map: RwLock::default(),
             version: AtomicU64::new(0),
             lease_ns: AtomicU64::new(0),
-            began: Instant::now(),
+            clock: Clock::Running(Instant::now()),
             waiters: Mutex::default(),
             identity: RwLock::default(),
         }
@@ -119,9 +127,25 @@ impl Cluster {
         if self.version() != seen { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// One whose clock says what it is [set](Cluster::set_clock) to, for simulations.
+    pub fn with_clock_by_hand() -> Cluster {
+        Cluster { clock: Clock::ByHand(AtomicU64::new(0)), ..Cluster::default() }
+    }
+
+    /// Sets the clock, in ns, if it is one that is set by hand.
+    pub fn set_clock(&self, now_ns: u64) {
+        if let Clock::ByHand(clock) = &self.clock {
+            clock.store(now_ns, Ordering::Relaxed);
+        }
+    }
+
     /// This node's clock for leases, in ns.
+    #[inline]
     pub fn now_ns(&self) -> u64 {
-        self.began.elapsed().as_nanos() as u64
+        match &self.clock {
+            Clock::Running(began) => began.elapsed().as_nanos() as u64,
+            Clock::ByHand(clock) => clock.load(Ordering::Relaxed),
+        }
     }
 
     /// Lets this node serve until `until_ns`.

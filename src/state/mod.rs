@@ -7,6 +7,7 @@ pub mod acl;
 pub mod clients;
 pub mod cluster;
 pub mod command_log;
+pub mod copies;
 pub mod effect;
 pub mod errors;
 pub mod evict;

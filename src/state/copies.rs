@@ -1,0 +1,144 @@
+//! What a member does about the partitions it serves and the copies of them: it takes the roles that the map gives it, and does
+//! what a primary owes its replicas.
+//!
+//! Idea: a state machine. It is fed with maps ([`Copies::adopt`]), looks at acknowledgements and the time given to it
+//! ([`Copies::look`]), with answers to what it asked, and yields [`Action`]s for others to carry out. It knows neither sockets nor a
+//! clock; `server/member.rs` drives it for real, `tests/sim` in a simulation.
+//!
+//! Invariants: of changes that are asked for in turn, one is under way at a time; a replica counts as in sync here before the control
+//! plane is asked to count it, and until the control plane counts it no more.
+
+mod care;
+mod leaving;
+mod rising;
+mod roles;
+#[cfg(test)]
+mod tests;
+
+pub use rising::positions;
+
+use super::State;
+use super::replication::Feed;
+use crate::cluster::metadata::{Assignment, Change, Metadata, NodeId, Outcome};
+use rising::Rise;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// A replica that acknowledges nothing for so long, while something is under way, is cut off; in ns.
+const STUCK_NS: u64 = 1_500_000_000;
+/// Bytes of a snapshot in one record.
+const PART: usize = 256 << 10;
+/// No further snapshot is begun while a feed has so many bytes before it.
+const CROWDED: usize = 16 << 20;
+
+/// What a replica has of a partition: the number of its last entry, if it is whole in that epoch.
+pub type Position = Option<u64>;
+
+/// What is to be done.
+pub enum Action {
+    /// A feed is to be sent.
+    Send(Arc<Feed>),
+    /// The control plane is to be asked for a change. What came of it goes to [`Copies::proposed`].
+    Propose(Reason, Change),
+    /// Replicas are to be asked what they have ([`positions`]). What they say goes to [`Copies::told_positions`].
+    AskPositions {
+        /// Of which partition.
+        partition: u8,
+        /// In which epoch.
+        epoch: u64,
+        /// Who.
+        nodes: Vec<NodeId>,
+    },
+}
+
+/// Why a change is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is one of those asked for in turn.
+    Care,
+    /// This partition cannot be served while one of its replicas does not answer.
+    Rise(u8),
+}
+
+/// The copies of a member's partitions.
+pub struct Copies {
+    me: NodeId,
+    incarnation: u64,
+    feeds: BTreeMap<NodeId, Watched>,
+    /// Partitions that this node is to serve, and has to find out first what the replicas have.
+    rising: BTreeMap<u8, Rise>,
+    /// Changes to be asked for, the first of them under way.
+    wishes: VecDeque<Change>,
+    actions: Vec<Action>,
+}
+
+/// A feed and when something arrived through it last.
+struct Watched {
+    feed: Arc<Feed>,
+    acked: u64,
+    since_ns: u64,
+}
+
+impl Copies {
+    /// Those of `me`, in its process `incarnation`.
+    pub fn new(me: NodeId, incarnation: u64) -> Copies {
+        Copies {
+            me,
+            incarnation,
+            feeds: BTreeMap::new(),
+            rising: BTreeMap::new(),
+            wishes: VecDeque::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Whether copies or partitions are under way, so that [`Copies::look`] should be called often.
+    pub fn is_busy(&self, map: &Metadata) -> bool {
+        let moves =
+            |a: &Assignment| a.primary() == Some(self.me) && (!a.joining.is_empty() || a.hand_over.is_some());
+        !self.rising.is_empty() || map.partitions.iter().any(moves)
+    }
+
+    /// What came of a change that was asked for; `None` if nobody knows.
+    pub fn proposed(
+        &mut self,
+        state: &State,
+        reason: Reason,
+        change: &Change,
+        outcome: Option<Outcome>,
+    ) -> Vec<Action> {
+        match reason {
+            Reason::Rise(partition) => {
+                if let Some(rise) = self.rising.get_mut(&partition) {
+                    rise.asks = false;
+                }
+            }
+            Reason::Care => {
+                if let Change::Cut { replica, .. } = change {
+                    self.cut(state, *replica, outcome);
+                }
+                self.wishes.pop_front();
+                self.propose_next();
+            }
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Asks for the next change, if there is any.
+    fn propose_next(&mut self) {
+        if let Some(change) = self.wishes.front() {
+            self.actions.push(Action::Propose(Reason::Care, change.clone()));
+        }
+    }
+
+    /// The feed to `node`.
+    fn feed(&mut self, node: NodeId, now_ns: u64) -> Arc<Feed> {
+        let actions = &mut self.actions;
+        let watched = self.feeds.entry(node).or_insert_with(|| {
+            let feed = Feed::new(node, now_ns);
+            actions.push(Action::Send(Arc::clone(&feed)));
+            Watched { feed, acked: 0, since_ns: now_ns }
+        });
+        Arc::clone(&watched.feed)
+    }
+}

@@ -1,0 +1,144 @@
+//! Caring for replicas: who does not follow is cut off, who joins is given a copy, and what is to be handed over is.
+
+use super::{Action, CROWDED, Copies, PART, STUCK_NS};
+use crate::cluster::metadata::{Assignment, Change, Metadata, NodeId, Outcome};
+use crate::state::State;
+use crate::state::replication::Role;
+
+/// What has come to pass and the control plane does not know.
+#[derive(Default)]
+struct News {
+    caught_up: Vec<(u8, u64, NodeId)>,
+    handed_over: Vec<Change>,
+}
+
+impl Copies {
+    /// Looks after the replicas of the partitions that this node serves: to be called whenever the map has changed, and
+    /// every now and then.
+    pub fn look(&mut self, state: &State, now_ns: u64) -> Vec<Action> {
+        let map = state.cluster.map();
+        if map.is_founded() {
+            let mut wishes = self.cut_stuck(&map, now_ns);
+            let mut news = News::default();
+            for (number, assignment) in map.numbered() {
+                if assignment.primary() != Some(self.me) {
+                    continue;
+                }
+                self.rise(number, assignment);
+                self.bring_in(state, (number, assignment), (map.version, now_ns), &mut news);
+                self.fall(state, number, assignment, &mut news);
+            }
+            if !news.caught_up.is_empty() {
+                wishes.push(Change::InSync { primary: self.me, caught_up: news.caught_up });
+            }
+            if !news.handed_over.is_empty() {
+                wishes.push(Change::Several(news.handed_over));
+            }
+            // What was found while others are under way is found again.
+            if self.wishes.is_empty() {
+                self.wishes.extend(wishes);
+                self.propose_next();
+            }
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Breaks off feeds through which nothing gets; the changes that cut off those at their ends.
+    fn cut_stuck(&mut self, map: &Metadata, now_ns: u64) -> Vec<Change> {
+        let (me, incarnation) = (self.me, self.incarnation);
+        let mut cuts = Vec::new();
+        for (node, watched) in &mut self.feeds {
+            let acked = watched.feed.acked();
+            if acked != watched.acked || acked >= watched.feed.end() {
+                (watched.acked, watched.since_ns) = (acked, now_ns);
+            } else if now_ns - watched.since_ns > STUCK_NS && !watched.feed.is_broken() {
+                tracing::warn!("node {node:016x} takes nothing any more");
+                watched.feed.break_off();
+            }
+            let involved = |a: &Assignment| a.primary() == Some(me) && a.involves(*node);
+            if watched.feed.is_broken() && map.partitions.iter().any(involved) {
+                cuts.push(Change::Cut { primary: me, incarnation, replica: *node });
+            }
+        }
+        cuts
+    }
+
+    /// What came of cutting `replica` off.
+    pub(super) fn cut(&mut self, state: &State, replica: NodeId, outcome: Option<Outcome>) {
+        match outcome {
+            Some(Outcome::Refused(why)) => {
+                tracing::warn!("node {replica:016x} cannot be cut off: {why:?}");
+            }
+            Some(_) => {
+                tracing::warn!("node {replica:016x} is cut off, as it does not follow");
+                self.forget(state, replica);
+            }
+            None => {}
+        }
+    }
+
+    /// Goes on without `replica`, which the control plane has taken out of all that this node serves. It may be given copies anew.
+    fn forget(&mut self, state: &State, replica: NodeId) {
+        for number in 0..=u8::MAX {
+            if let Some(own) = &mut state.keyspace.enter(number).replication {
+                own.detach(replica);
+            }
+        }
+        if let Some(watched) = self.feeds.remove(&replica) {
+            watched.feed.release();
+        }
+    }
+
+    /// Gives a copy to those who join, and notes who has all of it.
+    fn bring_in(
+        &mut self,
+        state: &State,
+        (number, assignment): (u8, &Assignment),
+        (version, now_ns): (u64, u64),
+        news: &mut News,
+    ) {
+        for node in &assignment.joining {
+            if self.feeds.get(node).is_some_and(|watched| watched.feed.is_broken()) {
+                continue;
+            }
+            let feed = self.feed(*node, now_ns);
+            let mut partition = state.keyspace.enter(number);
+            let Some(own) = &mut partition.replication else { continue };
+            if own.role != Role::Primary || own.epoch != assignment.epoch {
+                continue;
+            }
+            match own.sink(*node) {
+                // From now on answers wait for it; so it may be counted on.
+                Some(sink) if sink.has_caught_up() => {
+                    sink.in_sync = true;
+                    news.caught_up.push((number, assignment.epoch, *node));
+                }
+                Some(_) => {}
+                None if feed.unsent_bytes() < CROWDED => {
+                    let contents = partition.contents(PART);
+                    if let Some(own) = &mut partition.replication {
+                        own.attach_with(number, feed, false, &contents, version);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Stops serving what is to be handed over; once everything has arrived, it is.
+    fn fall(&mut self, state: &State, number: u8, assignment: &Assignment, news: &mut News) {
+        let Some(to) = assignment.hand_over else { return };
+        let mut partition = state.keyspace.enter(number);
+        let Some(own) = &mut partition.replication else { return };
+        if own.epoch != assignment.epoch {
+            return;
+        }
+        if own.role == Role::Primary && own.sinks.iter().any(|sink| sink.feed.node == to && sink.in_sync) {
+            own.role = Role::Falling;
+        }
+        if own.role == Role::Falling && own.has_all_arrived() {
+            let (partition, epoch) = (number, assignment.epoch);
+            news.handed_over.push(Change::HandedOver { partition, epoch, to });
+        }
+    }
+}
