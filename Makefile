@@ -32,14 +32,16 @@ bench-compare-quick:
 	cargo build --profile dist
 	cargo run --release --package shoal-compare -- all --quick
 
-# A minute for each codec; needs a nightly compiler and cargo-fuzz. `make -j3 fuzz` runs them side by side.
+# A minute for each codec; needs a nightly compiler and cargo-fuzz. `make -j3 fuzz` runs them side by side. It begins with the inputs
+# in protocol/fuzz/corpus and keeps what it finds in target/fuzz.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(basename $(notdir $(wildcard protocol/fuzz/fuzz_targets/*.rs)))
 
 fuzz: $(FUZZ_TARGETS:%=fuzz-%)
 
 fuzz-%:
-	cd protocol && cargo +nightly fuzz run $* -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+	mkdir -p target/fuzz/$*
+	cd protocol && cargo +nightly fuzz run $* ../target/fuzz/$* fuzz/corpus/$* -- -max_total_time=$(FUZZ_SECONDS)
 
 # The unsafe code of the store under Miri, which knows what the compiler may assume of it; needs a nightly compiler with miri.
 miri:

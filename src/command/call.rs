@@ -251,8 +251,12 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
     let mut keys = Keys::new(site.state, site.stats, held, routed, site.client.db, site.clock.unix_ms);
     keys.no_touch = site.client.no_touch;
     keys.client_id = site.client.shared.id;
+    if let Some(cover) = site.client.cover {
+        keys.cover(cover);
+    }
     keys.prefetch();
     run(site, row, args, &mut keys);
+    site.client.refused |= keys.is_uncovered();
     settle(site, keys);
     end_caching(site, row);
     Flow::Next
@@ -300,7 +304,7 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: &mu
 /// Leaves the partitions and serves those who waited for what was changed.
 #[inline]
 pub(super) fn settle(site: &mut Site, keys: Keys) {
-    site.client.is_unsettled |= site.state.cluster.is_on();
+    site.client.is_unsettled |= site.state.cluster.is_on() && keys.is_holding();
     let ready = keys.leave(&mut site.client.waits);
     if !ready.is_empty() {
         super::blocking::serve(site, ready);

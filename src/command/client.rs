@@ -4,7 +4,7 @@
 //! [`ClientShared`].
 
 use super::blocking::Nothing;
-use super::forward::Forwarded;
+use super::forward::{Cover, Forwarded};
 use super::tracking::Tracked;
 use crate::command::table::Row;
 use crate::state::acl::User;
@@ -162,6 +162,8 @@ pub struct Client {
     pub forwarded: Vec<Forwarded>,
     /// Whether its requests come from another node, which is not to be sent elsewhere.
     pub is_peer: bool,
+    /// Of a request of a peer on the whole keyspace: the partitions it is about.
+    pub cover: Option<Cover>,
     /// Set when a request of a peer was not run, as this node does not serve its keys.
     pub refused: bool,
     /// Whether something was read that counts only if this node still served it after that.
@@ -198,6 +200,7 @@ impl Client {
             waiting: Waiting::Allowed,
             forwarded: Vec::new(),
             is_peer: false,
+            cover: None,
             refused: false,
             is_unsettled: false,
             waits: Waits::default(),

@@ -170,10 +170,7 @@ fn keys(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let array = out.deferred_array();
     let mut len = 0;
     for partition in partitions(pattern) {
-        keys.with_partition(partition, |partition| {
-            if !partition.is_led() {
-                return;
-            }
+        keys.visit(partition, |partition| {
             for entry in partition.dbs[db].iter() {
                 let matches = pattern.is_none_or(|pattern| glob_match(pattern, entry.key(), false));
                 if matches && !entry.is_expired(now_ms) {
@@ -205,14 +202,16 @@ fn scan_(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     let (db, now_ms) = (cx.keys.db, cx.keys.now_ms);
     let mut reply = scan::Reply::new(cx.out);
-    let mut left = options.count;
+    let (mut left, mut went_on) = (options.count, false);
     let mut expired: Vec<Box<[u8]>> = Vec::new();
     while left > 0 && partition <= usize::from(*range.end()) {
         let number = partition as u8;
-        // The rest is another node's, which goes on from this cursor.
+        // The rest is another node's, which goes on from this cursor. Whoever sent a client here asks again where it begins.
         if !cx.keys.with_partition(number, |partition| partition.is_led()) {
+            cx.client.refused = cx.client.is_peer && !went_on;
             break;
         }
+        went_on = true;
         cursor = cx.keys.with_partition(number, |partition| {
             partition.dbs[db].scan(cursor, left, |entry| {
                 left = left.saturating_sub(1);

@@ -12,11 +12,12 @@ use super::client::Multi;
 use super::error::CmdError;
 use super::table::Row;
 use super::{Command, table};
-use crate::cluster::metadata::NodeId;
+use crate::cluster::metadata::{Metadata, NodeId};
 use crate::state::cluster::Route;
 use crate::state::keyspace::Held;
 use crate::state::partition::partition_of;
 use shoal_protocol::resp::{Args, Mark, OwnedArgs, Proto};
+use std::collections::BTreeMap;
 
 /// A request being answered elsewhere.
 pub struct Forwarded {
@@ -55,8 +56,55 @@ pub struct Part {
 pub enum Target {
     /// Whoever serves this partition.
     Partition(u8),
+    /// Whoever serves these partitions, about them alone.
+    Cover(Cover),
     /// A node, whatever it serves.
     Node(NodeId),
+}
+
+/// A set of partitions: the share of one node in a request on the whole keyspace. Who asks says which ones, so that while partitions
+/// move each is counted, or flushed, once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cover([u64; 4]);
+
+impl Cover {
+    /// Bytes it takes on links.
+    pub const BYTES: usize = 32;
+
+    /// Adds a partition.
+    pub fn add(&mut self, partition: u8) {
+        self.0[usize::from(partition >> 6)] |= 1 << (partition & 63);
+    }
+
+    /// Whether it holds a partition.
+    pub fn has(&self, partition: u8) -> bool {
+        self.0[usize::from(partition >> 6)] >> (partition & 63) & 1 == 1
+    }
+
+    /// Its partitions by who serves them according to `map`; under nobody those that nobody does.
+    pub fn by_primary(&self, map: &Metadata) -> BTreeMap<Option<NodeId>, Cover> {
+        let mut shares: BTreeMap<Option<NodeId>, Cover> = BTreeMap::new();
+        for partition in (0..=u8::MAX).filter(|partition| self.has(*partition)) {
+            shares.entry(map.primary(partition)).or_default().add(partition);
+        }
+        shares
+    }
+
+    /// As it is sent.
+    pub fn to_bytes(self) -> [u8; Cover::BYTES] {
+        let mut bytes = [0; Cover::BYTES];
+        bytes.chunks_exact_mut(8).zip(self.0).for_each(|(at, word)| at.copy_from_slice(&word.to_le_bytes()));
+        bytes
+    }
+
+    /// As [`Cover::to_bytes`] wrote it.
+    pub fn from_bytes(bytes: &[u8; Cover::BYTES]) -> Cover {
+        let mut cover = Cover::default();
+        for (word, at) in cover.0.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_le_bytes(*at);
+        }
+        cover
+    }
 }
 
 /// How answers become a reply.
@@ -103,6 +151,11 @@ fn spread(command: &Command) -> Option<Merge> {
         "randomkey" => Merge::Any,
         _ => return None,
     })
+}
+
+/// Whether a request on the whole keyspace is about keys, each of which one node serves.
+fn is_on_keys(command: &Command) -> bool {
+    matches!(command.name, "dbsize" | "flushall" | "flushdb" | "swapdb" | "keys" | "randomkey")
 }
 
 /// Has a request answered elsewhere, if it is not to be run here; says whether that is so. The partitions it needs are `held`.
@@ -214,12 +267,19 @@ fn whole(site: &Site, command: &Command, args: Args) -> Option<Vec<Part>> {
         // Whoever serves the partition that the cursor is in; what is no cursor is told so here.
         let cursor: u64 = std::str::from_utf8(args.get(1)?).ok()?.parse().ok()?;
         let partition = u8::try_from(cursor >> 32).ok()?;
-        if cluster.leads(partition) && cluster.has_lease() {
-            return None;
-        }
         return Some(vec![Part::new(Target::Partition(partition), command, args)]);
     }
     spread(command)?;
+    if is_on_keys(command) {
+        let mut all = Cover::default();
+        (0..=u8::MAX).for_each(|partition| all.add(partition));
+        let part = |cover| {
+            let part = Part::new(Target::Cover(cover), command, args);
+            // Once more flushed is as good as flushed.
+            Part { is_repeatable: part.is_repeatable || command.name.starts_with("flush"), ..part }
+        };
+        return Some(all.by_primary(&cluster.map()).into_values().map(part).collect());
+    }
     let nodes = cluster.homes();
     if nodes == [cluster.me()] {
         return None;
@@ -249,4 +309,23 @@ fn scatter(site: &mut Site, command: &Command, args: Args, stride: usize, merge:
     }
     let merge = if let Merge::Places(_) = merge { Merge::Places(count) } else { merge };
     push(site, parts.into_iter().map(|(_, part)| part).collect(), merge);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cover_is_shared_out_and_sent_as_it_is() {
+        let mut map = Metadata::default();
+        for partition in [0, 63, 64, 255] {
+            map.partitions[partition].in_sync = vec![1 + (partition as NodeId & 1)];
+        }
+        let mut cover = Cover::default();
+        [0, 63, 64, 100, 255].into_iter().for_each(|partition| cover.add(partition));
+        let shares = cover.by_primary(&map);
+        let of = |node| (0..=u8::MAX).filter(|p| shares[&node].has(*p)).collect::<Vec<u8>>();
+        assert_eq!((of(None), of(Some(1)), of(Some(2))), (vec![100], vec![0, 64], vec![63, 255]));
+        assert_eq!(Cover::from_bytes(&cover.to_bytes()), cover);
+    }
 }

@@ -11,6 +11,7 @@ mod effects;
 mod fields;
 
 use super::error::{CmdError, WRONG_TYPE};
+use super::forward::Cover;
 use crate::config::id;
 use crate::state::State;
 use crate::state::access::AccessClock;
@@ -88,6 +89,12 @@ pub struct Keys<'a> {
     at: usize,
     grows: bool,
     ready: Vec<(usize, Box<[u8]>)>,
+    /// Of a command on whole partitions that another node asked for: which ones it is about.
+    cover: Option<Cover>,
+    /// Whether one of these is not served here.
+    is_uncovered: bool,
+    /// What the answer has to wait for in partitions that were visited.
+    waits: Waits,
 }
 
 /// A string value as bytes.
@@ -165,6 +172,9 @@ impl<'a> Keys<'a> {
             at: 0,
             grows: false,
             ready: Vec::new(),
+            cover: None,
+            is_uncovered: false,
+            waits: Waits::default(),
         }
     }
 
@@ -226,6 +236,7 @@ impl<'a> Keys<'a> {
     #[must_use]
     pub fn leave(mut self, waits: &mut Waits) -> Vec<(usize, Box<[u8]>)> {
         self.commit(waits);
+        waits.append(std::mem::take(&mut self.waits));
         self.stats.changes.add(self.dirty);
         self.ready
     }
@@ -508,23 +519,56 @@ impl<'a> Keys<'a> {
 
     // Whole partitions.
 
-    /// Visits every partition this node serves in order, those held and, one at a time, the others.
+    /// Whether any partition is entered.
+    #[inline]
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Restricts the command to some partitions, every one of which this node has to serve ([`Keys::is_uncovered`]).
+    pub fn cover(&mut self, cover: Cover) {
+        self.cover = Some(cover);
+    }
+
+    /// Whether the command was to visit a partition that this node does not serve.
+    pub fn is_uncovered(&self) -> bool {
+        self.is_uncovered
+    }
+
+    /// Visits every partition the command is about in order, those held and, one at a time, the others.
     pub fn each_partition(&mut self, mut visit: impl FnMut(u8, &mut Partition)) {
         for partition in 0..=u8::MAX {
-            self.with_partition(partition, |found| {
-                if found.is_led() {
-                    visit(partition, found);
-                }
-            });
+            self.visit(partition, |found| visit(partition, found));
         }
     }
 
-    /// Visits one partition, held or not. Only for commands that hold all, or none.
-    pub fn with_partition<R>(&mut self, partition: u8, visit: impl FnOnce(&mut Partition) -> R) -> R {
-        match self.held.binary_search_by_key(&partition, |(held, _)| *held) {
-            Ok(at) => visit(&mut self.held[at].1),
-            Err(_) => visit(&mut self.state.keyspace.enter(partition)),
+    /// Visits one partition, if the command is about it and it is served here.
+    pub fn visit(&mut self, partition: u8, visit: impl FnOnce(&mut Partition)) {
+        if self.cover.is_some_and(|cover| !cover.has(partition)) {
+            return;
         }
+        let is_led = self.with_partition(partition, |found| {
+            let is_led = found.is_led();
+            if is_led {
+                visit(found);
+            }
+            is_led
+        });
+        self.is_uncovered |= !is_led && self.cover.is_some();
+    }
+
+    /// Visits one partition, held or not, whoever serves it. Only for commands that hold all, or none.
+    pub fn with_partition<R>(&mut self, partition: u8, visit: impl FnOnce(&mut Partition) -> R) -> R {
+        if let Ok(at) = self.held.binary_search_by_key(&partition, |(held, _)| *held) {
+            return visit(&mut self.held[at].1);
+        }
+        let mut entered = self.state.keyspace.enter(partition);
+        let result = visit(&mut entered);
+        if let Some(replication) = &mut entered.replication {
+            replication.commit(partition);
+            replication.add_waits(&mut self.waits);
+        }
+        result
     }
 
     /// Removes `key`, of partition `partition`, if it is past its time: for commands that met it visiting partitions.

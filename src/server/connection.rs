@@ -458,8 +458,15 @@ impl Connection {
             || (self.client.waits.is_empty() && self.client.forwarded.is_empty() && !self.client.is_unsettled)
     }
 
+    /// Whether what was read since this was last asked was read while this node served it: it did if it still does. This is asked before
+    /// anything is waited for, as what arrives later says nothing of what was served elsewhere by then.
+    fn read_in_time(&mut self) -> bool {
+        !std::mem::take(&mut self.client.is_unsettled) || self.worker.state.cluster.has_lease()
+    }
+
     /// Waits for other nodes, then sends the output and goes on as the turn ended.
     async fn settle(&mut self) -> io::Result<Turn> {
+        let was_in_time = self.read_in_time();
         if !self.client.forwarded.is_empty() {
             let parts = self.client.forwarded.iter().flat_map(|request| &request.parts);
             let tokens: Vec<u64> = parts.map(|part| part.token).filter(|token| *token != 0).collect();
@@ -478,11 +485,10 @@ impl Connection {
                 }
             }
         }
-        let had_to_wait = !self.client.waits.is_empty();
+        // What was answered in the place of others was read later.
+        let in_time = was_in_time && self.read_in_time();
         let waits = &mut self.client.waits;
         let arrived = poll_fn(|task| waits.poll(task)).await;
-        let was_read = std::mem::take(&mut self.client.is_unsettled);
-        let in_time = !was_read || had_to_wait || self.worker.state.cluster.has_lease();
         if !(arrived && in_time) {
             self.client.waits = Waits::default();
             self.output.clear();

@@ -9,7 +9,7 @@ use crate::cluster::link::{CallError, Link, LinkError, Reply, Sender};
 use crate::cluster::metadata::NodeId;
 use crate::command::call::{self, Flow, Site};
 use crate::command::client::{Client, Multi};
-use crate::command::forward::{Forwarded, Merge, Part, Target};
+use crate::command::forward::{Cover, Forwarded, Merge, Part, Target};
 use crate::command::table;
 use crate::state::partition::partition_of;
 use crate::worker::Worker;
@@ -47,6 +47,7 @@ pub(super) const HEAD: usize = 4 + 1 + 1;
 /// The kinds of requests besides a single one.
 pub(super) const TRANSACTION: u8 = 1;
 pub(super) const MEMCACHED: u8 = 2;
+pub(super) const COVER: u8 = 3;
 
 /// What a client hears when a request left and no answer came.
 const UNKNOWN: &[u8] =
@@ -71,7 +72,7 @@ pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut O
         for (part, asked) in request.parts.iter().zip(asked) {
             answers.push(resolve(worker, client, request, part, asked.take()).await);
         }
-        inserts.push((request.mark, merge(request, answers)));
+        inserts.push((request.mark, merge(request, request.proto, answers)));
     }
     out.splice(inserts);
 }
@@ -95,6 +96,11 @@ fn node_of(worker: &Worker, part: &Part) -> Option<NodeId> {
     match part.target {
         Target::Node(node) => Some(node),
         Target::Partition(partition) => worker.state.cluster.map().primary(partition),
+        Target::Cover(cover) => {
+            let shares = cover.by_primary(&worker.state.cluster.map());
+            // Several are taken apart once they turn out to be (`resolve`).
+            shares.into_keys().next().flatten()
+        }
     }
 }
 
@@ -115,7 +121,15 @@ fn send(sender: &Sender, request: &Forwarded, part: &Part) -> Result<Reply, Call
         }
         out.extend_from_slice(&(request.db as u32).to_le_bytes());
         out.push(u8::from(proto(request) == Proto::Resp3));
-        out.push(if part.is_memcached { MEMCACHED } else { u8::from(part.is_transaction) });
+        out.push(match part.target {
+            _ if part.is_memcached => MEMCACHED,
+            _ if part.is_transaction => TRANSACTION,
+            Target::Cover(_) => COVER,
+            Target::Partition(_) | Target::Node(_) => 0,
+        });
+        if let Target::Cover(cover) = part.target {
+            out.extend_from_slice(&cover.to_bytes());
+        }
         match &*part.requests {
             [raw] if part.is_memcached => out.extend_from_slice(&raw.as_args()[0]),
             requests => requests.iter().for_each(|args| args.as_args().write_request(out)),
@@ -169,7 +183,30 @@ async fn resolve(
         }
         let newer = std::future::poll_fn(|task| cluster.poll_newer(seen, task));
         let _ = tokio::time::timeout(AGAIN, newer).await;
+        if let Target::Cover(cover) = part.target {
+            let shares = cover.by_primary(&cluster.map());
+            if shares.len() > 1 {
+                return Box::pin(resolve_shares(worker, client, request, part, shares.into_values())).await;
+            }
+        }
     }
+}
+
+/// The answer to a part on partitions that have come to be served by several nodes.
+async fn resolve_shares(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    request: &Forwarded,
+    part: &Part,
+    shares: impl Iterator<Item = Cover>,
+) -> Vec<u8> {
+    let mut answers = Vec::new();
+    for share in shares {
+        let requests = part.requests.clone();
+        let one = Part { target: Target::Cover(share), requests, places: Vec::new(), ..*part };
+        answers.push(resolve(worker, client, request, &one, None).await);
+    }
+    merge(request, proto(request), answers)
 }
 
 /// The answer to a part of several keys, asked for key by key.
@@ -230,7 +267,6 @@ async fn await_reply(
     mut seen: u64,
 ) -> Result<Bytes, CallError> {
     let cluster = &worker.state.cluster;
-    let Target::Partition(partition) = part.target else { return reply.await };
     loop {
         tokio::select! {
             biased;
@@ -240,7 +276,8 @@ async fn await_reply(
         seen = cluster.version();
         let map = cluster.map();
         // A planned hand-over answers all it was asked; one that fell silent does not.
-        if !map.serves(asked) && map.primary(partition) != Some(asked) {
+        let still_leads = |partition| map.primary(partition) == Some(asked);
+        if !map.serves(asked) && !matches!(part.target, Target::Partition(p) if still_leads(p)) {
             return Err(CallError::Unknown(Arc::new(LinkError::Silent)));
         }
     }
@@ -257,6 +294,11 @@ async fn run_here(
     let db = std::mem::replace(&mut client.db, request.db);
     let was_peer = std::mem::replace(&mut client.is_peer, true);
     let multi = client.multi.take();
+    let cover = match part.target {
+        Target::Cover(cover) => Some(cover),
+        Target::Partition(_) | Target::Node(_) => None,
+    };
+    client.cover = cover;
     loop {
         let flow = {
             let mut scratch = worker.scratch.borrow_mut();
@@ -283,7 +325,7 @@ async fn run_here(
         }
         tokio::task::yield_now().await;
     }
-    (client.db, client.is_peer, client.multi) = (db, was_peer, multi);
+    (client.db, client.is_peer, client.multi, client.cover) = (db, was_peer, multi, None);
     let refused = std::mem::take(&mut client.refused);
     (!refused).then(|| out.take_bytes())
 }
@@ -339,7 +381,7 @@ pub(super) async fn connect(worker: &Worker, node: NodeId) -> Option<Link> {
 }
 
 /// One reply out of the answers to all parts.
-fn merge(request: &Forwarded, mut answers: Vec<Vec<u8>>) -> Vec<u8> {
+fn merge(request: &Forwarded, proto: Proto, mut answers: Vec<Vec<u8>>) -> Vec<u8> {
     if request.merge == Merge::Only {
         return answers.pop().unwrap_or_default();
     }
@@ -352,7 +394,7 @@ fn merge(request: &Forwarded, mut answers: Vec<Vec<u8>>) -> Vec<u8> {
     }
     let frames: Vec<OwnedFrame> =
         answers.iter().filter_map(|answer| Some(decode_reply(answer).ok()??.0)).collect();
-    let mut out = Output::new(request.proto);
+    let mut out = Output::new(proto);
     match request.merge {
         Merge::Only | Merge::Same => out.raw(&answers.pop().unwrap_or_default()),
         Merge::Items => unreachable!("merged above"),

@@ -82,6 +82,7 @@ pub(super) struct Setup {
     join: Vec<String>,
     dir: PathBuf,
     owner: Option<Owner>,
+    node: NodeId,
 }
 
 /// Listens for other nodes, as far as `config` wants that.
@@ -104,7 +105,12 @@ pub(super) fn set_up(state: &State, client_port: u16) -> Result<Setup, Error> {
         Some(Err(_)) | None => Vec::new(),
     };
     let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |addr| addr.port());
-    Ok(Setup { listeners, port, join, dir, owner })
+    let node = owner.map_or_else(|| fastrand::u64(1..), |owner| owner.node);
+    if owner.is_some() || !join.is_empty() {
+        // Before the first client: none may take this node for one that is alone.
+        state.cluster.turn_on(node);
+    }
+    Ok(Setup { listeners, port, join, dir, owner, node })
 }
 
 /// Runs a node's membership until the node stops. `ports` are those of RESP and the memcached protocol.
@@ -202,7 +208,7 @@ impl This {
         let mesh = Mesh { state: Arc::clone(&state), links: Arc::default(), incoming: sender };
         let config = &state.config;
         let me = Member {
-            id: setup.owner.map_or_else(|| fastrand::u64(1..), |owner| owner.node),
+            id: setup.node,
             incarnation: fastrand::u64(1..),
             host: config.text(id::CLUSTER_ANNOUNCE_IP).to_string(),
             port: ports.0,
@@ -265,7 +271,6 @@ impl This {
             }
         }
         if let Some(owner) = setup.owner {
-            self.state.cluster.turn_on(owner.node);
             if let Err(error) = self.open(owner).await {
                 tracing::error!("cannot go on as a member of the cluster: {error}");
                 return self.state.stop();
@@ -273,7 +278,6 @@ impl This {
             // Whoever knows this node is told of its new process.
             spawn_local(Rc::clone(&self).tell());
         } else if !setup.join.is_empty() {
-            self.state.cluster.turn_on(self.id());
             self.join(&setup.join).await;
         }
         std::future::pending::<()>().await;

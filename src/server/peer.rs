@@ -11,8 +11,9 @@ use crate::command::blocking;
 use crate::command::call::{Flow, Site};
 use crate::command::client::Client;
 use crate::command::follow::{Follower, Verdict};
+use crate::command::forward::Cover;
 use crate::state::State;
-use crate::state::replication::Record;
+use crate::state::replication::{Record, Waits};
 use crate::worker::Worker;
 use shoal_protocol::resp::{Limits as ParseLimits, Output, OwnedArgs, Proto, RequestParser};
 use std::cell::RefCell;
@@ -63,6 +64,16 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream) {
         .await;
     tracing::debug!("a link from node {node:016x} has ended: {end}");
     peer.borrow_mut().leave();
+}
+
+/// A request as another node sent it.
+struct Request {
+    db: usize,
+    proto: Proto,
+    /// See [`forward::TRANSACTION`] and its kin.
+    kind: u8,
+    cover: Option<Cover>,
+    requests: Vec<OwnedArgs>,
 }
 
 /// The requests of one peer's worker.
@@ -139,15 +150,17 @@ impl Peer {
     }
 
     fn run(&mut self, sender: &Sender, frame: &Frame) -> bool {
-        let Some((db, proto, what, requests)) = self.read(&frame.payload) else {
+        let Some(request) = self.read(&frame.payload) else {
             sender.refuse(frame.id, "a request that cannot be understood");
             return true;
         };
-        self.client.db = db.min(self.worker.state.keyspace.databases() - 1);
-        self.out.proto = proto;
-        let flow = enter(&self.worker, &mut self.client, &mut self.out, what, &requests);
+        self.client.db = request.db.min(self.worker.state.keyspace.databases() - 1);
+        self.out.proto = request.proto;
+        self.client.cover = request.cover;
+        let flow = enter(&self.worker, &mut self.client, &mut self.out, request.kind, &request.requests);
         if std::mem::take(&mut self.client.refused) {
             self.out.clear();
+            self.client.waits = Waits::default();
             sender.refuse(frame.id, "moved");
             return true;
         }
@@ -156,29 +169,37 @@ impl Peer {
             return false;
         }
         let (reply, mut waits) = (self.out.take_bytes(), std::mem::take(&mut self.client.waits));
-        let cluster = &self.worker.state.cluster;
-        if waits.is_empty() && cluster.has_lease() {
+        // What was read counts only if it was read in time, whatever it has to wait for.
+        if !self.worker.state.cluster.has_lease() {
+            sender.close();
+            return true;
+        }
+        if waits.is_empty() {
             sender.reply(frame.id, &reply);
             return true;
         }
-        let (sender, id, state) = (sender.clone(), frame.id, Arc::clone(&self.worker.state));
+        let (sender, id) = (sender.clone(), frame.id);
         tokio::task::spawn_local(async move {
-            let had_to_wait = !waits.is_empty();
             let arrived = poll_fn(|task| waits.poll(task)).await;
-            // What was only read counts only if it was read in time.
-            let in_time = had_to_wait || state.cluster.has_lease();
-            if arrived && in_time { sender.reply(id, &reply) } else { sender.close() }
+            if arrived { sender.reply(id, &reply) } else { sender.close() }
         });
         true
     }
 
     /// Takes a forwarded request apart.
-    fn read(&mut self, payload: &[u8]) -> Option<(usize, Proto, u8, Vec<OwnedArgs>)> {
+    fn read(&mut self, payload: &[u8]) -> Option<Request> {
         let (head, mut rest) = payload.split_first_chunk::<HEAD>()?;
         let db = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
         let proto = if head[4] == 1 { Proto::Resp3 } else { Proto::Resp2 };
         if head[5] == forward::MEMCACHED {
-            return Some((db, proto, head[5], vec![OwnedArgs::from_iter([rest])]));
+            let requests = vec![OwnedArgs::from_iter([rest])];
+            return Some(Request { db, proto, kind: head[5], cover: None, requests });
+        }
+        let mut cover = None;
+        if head[5] == forward::COVER {
+            let bytes;
+            (bytes, rest) = rest.split_first_chunk()?;
+            cover = Some(Cover::from_bytes(bytes));
         }
         let mut requests = Vec::with_capacity(1);
         let limits = ParseLimits { authenticated: true, ..ParseLimits::default() };
@@ -187,7 +208,7 @@ impl Peer {
             requests.push(OwnedArgs::from(self.parser.args(rest)));
             rest = &rest[parsed.consumed..];
         }
-        Some((db, proto, head[5], requests))
+        Some(Request { db, proto, kind: head[5], cover, requests })
     }
 
     /// Runs a request that may wait for a key. It has a client of its own, which a later frame may cancel.
@@ -196,7 +217,7 @@ impl Peer {
             Some((token, request)) => (u64::from_le_bytes(*token), request),
             None => (0, &[][..]),
         };
-        let Some((db, proto, _, requests)) = self.read(request) else {
+        let Some(Request { db, proto, requests, .. }) = self.read(request) else {
             sender.refuse(frame.id, "a request that cannot be understood");
             return true;
         };

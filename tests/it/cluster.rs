@@ -37,14 +37,8 @@ impl Cluster {
         let until = Instant::now() + SETTLES;
         let mut calm = 0;
         loop {
-            let slots = self.nodes.iter().filter_map(|node| slots(node).ok()).find(|slots| !slots.is_empty());
-            let mut primaries: Vec<String> =
-                slots.iter().flatten().map(|(holders, _)| holders[0].clone()).collect();
-            primaries.sort();
-            primaries.dedup();
-            let copied = slots.iter().flatten().all(|(holders, _)| holders.len() == 2.min(serving));
             // Between two steps of a move nothing moves for a moment.
-            calm = if copied && primaries.len() == serving && self.is_calm() { calm + 1 } else { 0 };
+            calm = if self.is_spread(serving) && self.is_calm() { calm + 1 } else { 0 };
             if calm == 4 {
                 return;
             }
@@ -52,6 +46,14 @@ impl Cluster {
             assert!(Instant::now() < until, "the cluster does not settle:\n{status}{}", self.logs());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Whether `serving` nodes serve and every partition has two copies.
+    fn is_spread(&self, serving: usize) -> bool {
+        let slots = self.nodes.iter().filter_map(|node| slots(node).ok()).find(|slots| !slots.is_empty());
+        let holders = || slots.iter().flatten().map(|(holders, _)| holders);
+        let primaries: std::collections::BTreeSet<&String> = holders().map(|holders| &holders[0]).collect();
+        primaries.len() == serving && holders().all(|holders| holders.len() == 2.min(serving))
     }
 
     fn is_calm(&self) -> bool {
@@ -160,6 +162,35 @@ fn scan(client: &mut Client) -> usize {
             return found.len();
         }
     }
+}
+
+#[test]
+fn every_key_is_seen_once_while_partitions_move() {
+    let mut cluster = Cluster { nodes: vec![member(None)] };
+    let mut clients = vec![cluster.nodes[0].connect()];
+    for i in 0..500 {
+        assert_eq!(clients[0].line(&format!("SET k{i} {i}")).expect("a reply").to_string(), "+OK");
+    }
+    // Partitions spread over three nodes meanwhile.
+    for _ in 0..2 {
+        let node = member(Some(&cluster.nodes[0]));
+        clients.push(node.connect());
+        cluster.nodes.push(node);
+    }
+    let until = Instant::now() + SETTLES;
+    while Instant::now() < until {
+        let is_spread = cluster.is_spread(3);
+        for client in &mut clients {
+            assert_eq!(client.line("DBSIZE").expect("a reply").int(), Some(500), "{}", cluster.logs());
+            assert_eq!(client.line("KEYS *").expect("a reply").items().len(), 500);
+            assert!(!matches!(client.line("RANDOMKEY").expect("a reply"), Value::NullBulk));
+        }
+        if is_spread {
+            break;
+        }
+    }
+    assert_eq!(clients[1].line("FLUSHALL").expect("a reply").to_string(), "+OK");
+    assert_eq!(clients[2].line("DBSIZE").expect("a reply").int(), Some(0));
 }
 
 #[test]
@@ -286,18 +317,22 @@ fn a_killed_node_loses_nothing_acknowledged() {
 
 #[test]
 fn a_node_that_restarts_empty_wipes_nothing() {
-    let cluster = Cluster::start(3);
+    let mut cluster = Cluster::start(3);
     let mut client = cluster.nodes[0].connect();
     for i in 0..500 {
         assert_eq!(client.line(&format!("SET k{i} {i}")).expect("a reply").to_string(), "+OK");
     }
-    let victim = &cluster.nodes[1];
+    let victim = &mut cluster.nodes[1];
     signal(victim, "KILL");
+    // Until it is quite gone its ports are taken.
+    victim.wait(SETTLES).expect("it ends");
     let port = victim.resp_addr().port().to_string();
     let cluster_port = std::fs::read_to_string(victim.dir().join("cluster-port")).expect("written");
     let mut again = harness::command();
     again.args(["--bind", "127.0.0.1", "--port", &port, "--memcached-port", "0", "--workers", "2"]);
     again.args(["--cluster-port", &cluster_port, "--dir", &victim.dir().to_string_lossy()]);
+    let log = std::fs::OpenOptions::new().append(true).open(victim.dir().join("log"));
+    again.env("NO_COLOR", "1").stdout(log.expect("its log is there"));
     let reborn = Server::other(again, Some(victim.resp_addr()), None).expect("it starts again");
     for i in 0..500 {
         let reply = client.line(&format!("GET k{i}")).expect("a reply");

@@ -93,7 +93,7 @@ fn who_takes_nothing_any_more_is_cut_off() {
     one.now_ns += STUCK_NS + MS;
     let (_, changes) = one.look();
     let cut = Change::Cut { primary: 1, incarnation: 10, replica: 2 };
-    assert_eq!(changes, [cut.clone()]);
+    assert_eq!(changes, std::slice::from_ref(&cut));
     assert!(feeds[0].is_broken() && !feeds[0].is_over());
     one.map.apply(cut.clone());
     drop(one.copies.proposed(&one.state, Reason::Care, &cut, Some(Outcome::Changed)));
