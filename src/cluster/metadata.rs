@@ -116,7 +116,24 @@ pub struct Metadata {
     pub partitions: Vec<Assignment>,
     /// How many nodes hold each partition, the primary included.
     pub copies: usize,
+    /// What all nodes are to know besides keys. Nothing stands for what is to be there no more, whatever a node's own
+    /// configuration says.
+    pub settings: BTreeMap<Setting, Option<Vec<u8>>>,
 }
+
+/// What a setting is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Setting {
+    /// The user of this name; its rules as an ACL file has them.
+    User(Vec<u8>),
+    /// The library of functions of this name; its code.
+    Library(String),
+    /// The directive of this name; its value.
+    Directive(String),
+}
+
+/// Settings with their values.
+pub type Settings = Vec<(Setting, Option<Vec<u8>>)>;
 
 impl Default for Metadata {
     fn default() -> Self {
@@ -126,6 +143,7 @@ impl Default for Metadata {
             members: BTreeMap::new(),
             partitions: vec![Assignment::default(); PARTITIONS],
             copies: 2,
+            settings: BTreeMap::new(),
         }
     }
 }
@@ -227,6 +245,8 @@ pub enum Change {
     Copies(usize),
     /// All of these in their order, as far as each can be made.
     Several(Vec<Change>),
+    /// All nodes are to know these.
+    Set(Settings),
 }
 
 /// What came of a change.
@@ -238,6 +258,8 @@ pub enum Outcome {
     Unchanged,
     /// It cannot be done; nothing changed.
     Refused(Refusal),
+    /// The settings are as asked for in this version of the metadata.
+    Set(u64),
 }
 
 /// Why a change was refused.
@@ -267,6 +289,7 @@ impl Metadata {
     pub fn apply(&mut self, change: Change) -> Outcome {
         let outcome = match change {
             Change::Several(changes) => return self.several(changes),
+            Change::Set(settings) => return self.set(settings),
             Change::Found { cluster, member, copies } => self.found(cluster, member, copies),
             Change::Join(member) => self.join(member),
             Change::Down(node) => self.down(node),
@@ -558,6 +581,23 @@ impl Metadata {
             }
         }
         outcome
+    }
+
+    fn set(&mut self, settings: Settings) -> Outcome {
+        let mut changed = false;
+        for (setting, value) in settings {
+            // A node has no libraries of its own that would have to be kept away.
+            changed |= match (&setting, &value) {
+                (Setting::Library(_), None) => self.settings.remove(&setting).is_some(),
+                _ if self.settings.get(&setting) == Some(&value) => false,
+                _ => {
+                    self.settings.insert(setting, value);
+                    true
+                }
+            };
+        }
+        self.version += u64::from(changed);
+        Outcome::Set(self.version)
     }
 
     fn set_copies(&mut self, copies: usize) -> Outcome {

@@ -6,7 +6,9 @@
 use super::error::{self, CmdError, bad_subcommand};
 use super::introspect::CATEGORY_NAMES;
 use super::server::{container, write_help};
+use super::settings;
 use super::{Command, Cx, Flags, Group, command, flag, flags, parse, permission, table};
+use crate::cluster::metadata::{Setting, Settings};
 use crate::config::{acl_file, id};
 use crate::error::Error;
 use crate::state::State;
@@ -149,6 +151,45 @@ pub fn user_lines(state: &State) -> Option<Vec<Vec<String>>> {
     state.acl.users().into_iter().map(words).collect()
 }
 
+/// A user as all nodes of a cluster are to know it.
+pub fn setting_of(user: &User) -> (Setting, Option<Vec<u8>>) {
+    let rules = (!user.is_gone()).then(|| user.rules().describe());
+    (Setting::User(user.name.to_vec()), rules)
+}
+
+/// The users of this node, as all nodes of its cluster are to know them: none, if nothing was ever said about any.
+pub fn settings_of_users(state: &State) -> Settings {
+    let users = state.acl.users();
+    let untouched = Rules::of_default(state.acl.terms(all_channels(state)));
+    match &*users {
+        [only] if *only.rules() == untouched => Settings::new(),
+        users => users.iter().map(|user| setting_of(user)).collect(),
+    }
+}
+
+/// Gives a user the `rules` that the cluster says it has; none if it is to be no more.
+pub fn adopt(state: &State, name: &[u8], rules: Option<&[u8]>) {
+    let lost = match rules {
+        Some(rules) => {
+            if state.acl.user(name).is_some_and(|user| user.rules().describe() == rules) {
+                return;
+            }
+            let words = std::iter::once(&b"reset"[..]).chain(rules.split(|byte| *byte == b' '));
+            match state.acl.set_user(name, words, all_channels(state)) {
+                Ok(user) => lost_listeners(state, &user),
+                Err(error) => {
+                    let name = String::from_utf8_lossy(name);
+                    return tracing::warn!(
+                        "the cluster's rules of the user {name} cannot be this node's: {error:?}"
+                    );
+                }
+            }
+        }
+        None => state.acl.remove(name).map_or_else(Vec::new, |user| connections_of(state, &user)),
+    };
+    lost.iter().for_each(|client| state.clients.kill(client));
+}
+
 fn all_channels(state: &State) -> bool {
     state.config.choice(id::ACL_PUBSUB_DEFAULT) == "allchannels"
 }
@@ -170,6 +211,7 @@ fn setuser(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
     })?;
     end_lost_subscriptions(cx, &user);
+    settings::agree(cx, vec![setting_of(&user)]);
     cx.out.ok();
     Ok(())
 }
@@ -179,14 +221,15 @@ fn deluser(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if args.from(2).iter().any(|name| name == crate::state::acl::DEFAULT) {
         return Err(CmdError::new("ERR The 'default' user cannot be removed"));
     }
-    let mut count = 0;
+    let mut gone = Settings::new();
     for name in args.from(2) {
         if let Some(user) = cx.state.acl.remove(name) {
             end_connections(cx, &user);
-            count += 1;
+            gone.push(setting_of(&user));
         }
     }
-    cx.out.int(count);
+    cx.out.int(gone.len() as i64);
+    settings::agree(cx, gone);
     Ok(())
 }
 
@@ -201,27 +244,31 @@ fn end(cx: &mut Cx, client: &ClientShared) {
 
 /// Closes the connections of a user that was removed.
 fn end_connections(cx: &mut Cx, user: &User) {
-    for client in cx.state.clients.all() {
-        if *client.labels.lock().user == *user.name {
-            end(cx, &client);
-        }
-    }
+    connections_of(cx.state, user).iter().for_each(|client| end(cx, client));
+}
+
+fn connections_of(state: &State, user: &User) -> Vec<Arc<ClientShared>> {
+    state.clients.all().into_iter().filter(|client| *client.labels.lock().user == *user.name).collect()
 }
 
 /// Closes the connections that listen to what their user may no longer listen to.
 fn end_lost_subscriptions(cx: &mut Cx, user: &User) {
-    if cx.state.pubsub.is_empty() || user.is_free() {
-        return;
+    lost_listeners(cx.state, user).iter().for_each(|client| end(cx, client));
+}
+
+fn lost_listeners(state: &State, user: &User) -> Vec<Arc<ClientShared>> {
+    if state.pubsub.is_empty() || user.is_free() {
+        return Vec::new();
     }
     let rules = user.rules();
     let mut lost: BTreeMap<u64, Arc<ClientShared>> = BTreeMap::new();
-    cx.state.pubsub.each(|kind, name, clients| {
+    state.pubsub.each(|kind, name, clients| {
         if !rules.may_use_channel(name, kind == Kind::Pattern) {
             let of_user = clients.iter().filter(|client| *client.labels.lock().user == *user.name);
             lost.extend(of_user.map(|client| (client.id, Arc::clone(client))));
         }
     });
-    lost.into_values().for_each(|client| end(cx, &client));
+    lost.into_values().collect()
 }
 
 /// ACL GETUSER username
@@ -416,6 +463,10 @@ fn load(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let Changed { gone, changed } = cx.state.acl.replace(users, all_channels(cx.state));
     gone.iter().for_each(|user| end_connections(cx, user));
     changed.iter().for_each(|user| end_lost_subscriptions(cx, user));
+    // Those just made are among the users of now, those that are gone are not.
+    let mut all: Settings = cx.state.acl.users().iter().map(|user| setting_of(user)).collect();
+    all.extend(gone.iter().map(|user| setting_of(user)));
+    settings::agree(cx, all);
     cx.out.ok();
     Ok(())
 }

@@ -250,7 +250,7 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
     };
     let mut keys = Keys::new(site.state, site.stats, held, routed, site.client.db, site.clock.unix_ms);
     keys.no_touch = site.client.no_touch;
-    keys.client_id = site.client.shared.id;
+    keys.author = site.client.author;
     if let Some(cover) = site.client.cover {
         keys.cover(cover);
     }
@@ -373,7 +373,7 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     let (db, now_ms) = (site.client.db, site.clock.unix_ms);
     let mut keys = Keys::new(site.state, site.stats, held, Routed::new(), db, now_ms);
     keys.no_touch = site.client.no_touch;
-    keys.client_id = site.client.shared.id;
+    keys.author = site.client.author;
     let valid = super::transaction::watches_hold(site.client, &keys);
     // Taken first: an UNWATCH in the queue must find nothing to end while partitions are held.
     let watching = std::mem::take(&mut site.client.watching);

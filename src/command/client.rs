@@ -9,8 +9,10 @@ use super::tracking::Tracked;
 use crate::command::table::Row;
 use crate::state::acl::User;
 use crate::state::clients::{ClientShared, client_flag};
+use crate::state::cluster::Asked;
 use crate::state::pubsub::Kind;
 use crate::state::replication::Waits;
+use crate::state::tracking::Author;
 use crate::state::waiting::Waiter;
 use hashbrown::HashSet;
 use shoal_protocol::resp::OwnedArgs;
@@ -170,6 +172,12 @@ pub struct Client {
     pub is_unsettled: bool,
     /// What has to arrive at other nodes before the replies written so far may be sent.
     pub waits: Waits,
+    /// Who changes what its commands change.
+    pub author: Author,
+    /// The version of what this node's clients are interested in that other nodes have to know before the replies may be sent.
+    pub interest: Option<u64>,
+    /// What all nodes have to agree on before the replies written so far may be sent.
+    pub asked: Vec<Arc<Asked>>,
     /// Commands run for it.
     pub commands: u64,
     /// Whether memory was used up when the present script began.
@@ -186,7 +194,6 @@ impl Client {
     /// A fresh connection of `user`, who needs to log in unless that is open.
     pub fn new(shared: Arc<ClientShared>, user: Arc<User>) -> Client {
         Client {
-            shared,
             db: 0,
             authenticated: user.is_open(),
             user,
@@ -204,11 +211,15 @@ impl Client {
             refused: false,
             is_unsettled: false,
             waits: Waits::default(),
+            author: Author { node: 0, client: shared.id },
+            interest: None,
+            asked: Vec::new(),
             commands: 0,
             script_oom: false,
             in_script: false,
             closing: false,
             killed: false,
+            shared,
         }
     }
 
@@ -234,6 +245,13 @@ impl Client {
     pub fn log_out(&mut self, default: &Arc<User>) {
         self.log_in(Arc::clone(default));
         self.authenticated = default.is_open();
+    }
+
+    /// Has other nodes know what this connection is interested in.
+    pub fn note_interest(&mut self, state: &crate::state::State) {
+        if state.cluster.is_on() {
+            self.interest = Some(state.note_interest());
+        }
     }
 
     /// Tells others how many subscriptions there are.

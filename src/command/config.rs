@@ -1,6 +1,7 @@
 //! CONFIG: the directives read and changed while serving.
 
 use super::error::{self, CmdError};
+use super::settings;
 use super::{Command, Cx, Flags, Group, command, flag, flags};
 use crate::config::{Caller, SetError, acl_file, id};
 use crate::error::Error;
@@ -71,7 +72,10 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             }
             if change.touches(id::REQUIREPASS) {
                 cx.state.acl.set_default_password(&cx.state.config.text(id::REQUIREPASS));
+                let user = super::acl::setting_of(cx.state.acl.default_user());
+                settings::agree(cx, vec![user]);
             }
+            settings::agree_on_directives(cx, |directive| change.touches(directive));
             if change.touches(id::MAXMEMORY) || change.touches(id::MAXMEMORY_CLIENTS) {
                 limits::evict_clients(cx.state, cx.stats);
             }

@@ -90,8 +90,13 @@ fn flush(cx: &mut Cx, args: Args, dbs: Range<usize>) -> Result<(), CmdError> {
         _ => return Err(error::SYNTAX),
     };
     let (mut tables, mut forgotten) = (Vec::new(), 0);
+    // Keys of other nodes too, which forget them as well.
+    if cx.state.tracking.is_active() {
+        for number in 0..=u8::MAX {
+            cx.keys.with_partition(number, |partition| forgotten += partition.untrack_all());
+        }
+    }
     cx.keys.each_partition(|_, partition| {
-        forgotten += partition.untrack_all();
         for db in dbs.clone() {
             if !partition.dbs[db].is_empty() {
                 tables.push(partition.clear(db));

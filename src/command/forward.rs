@@ -8,16 +8,19 @@
 //! (`server/forward.rs`).
 
 use super::call::{self, Needs, Site};
-use super::client::Multi;
+use super::client::{Client, Multi};
 use super::error::CmdError;
 use super::table::Row;
 use super::{Command, table};
 use crate::cluster::metadata::{Metadata, NodeId};
+use crate::state::acl::User;
 use crate::state::cluster::Route;
 use crate::state::keyspace::Held;
 use crate::state::partition::partition_of;
+use crate::state::tracking::Tracker;
 use shoal_protocol::resp::{Args, Mark, OwnedArgs, Proto};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A request being answered elsewhere.
 pub struct Forwarded {
@@ -31,6 +34,30 @@ pub struct Forwarded {
     pub parts: Vec<Part>,
     /// How the answers become one reply.
     pub merge: Merge,
+    /// On whose behalf it is asked.
+    pub caller: Caller,
+}
+
+/// On whose behalf another node is asked.
+#[derive(Clone, Default)]
+pub struct Caller {
+    /// The connection.
+    pub client: u64,
+    /// Whose rights hold for what the request runs in its turn; nobody in particular if the connection may do everything.
+    pub user: Option<Arc<User>>,
+    /// What is to remember the keys that are read.
+    pub tracker: Option<Arc<Tracker>>,
+}
+
+impl Caller {
+    fn of(client: &Client) -> Caller {
+        let tracked = client.tracking.as_ref().filter(|tracked| tracked.is_wanted());
+        Caller {
+            client: client.shared.id,
+            user: (!client.is_free()).then(|| Arc::clone(&client.user)),
+            tracker: tracked.map(|tracked| Arc::clone(&tracked.tracker)),
+        }
+    }
 }
 
 /// What is asked of one node.
@@ -122,6 +149,16 @@ pub enum Merge {
     Concat,
     /// The first that is not null.
     Any,
+    /// The first that is no error.
+    Success,
+    /// Elements of arrays of as many are put together: the greatest number, or for [`Merge::Counts`] the sum of the numbers.
+    Greatest,
+    /// See [`Merge::Greatest`].
+    Counts,
+    /// Each element of any of the arrays once.
+    Union,
+    /// A cursor, and elements: it is gone on from there until there are so many, as on one node.
+    Scan(usize),
     /// Items of memcached, up to the last `END`.
     Items,
 }
@@ -145,10 +182,14 @@ fn split(command: &Command) -> Option<(usize, Merge)> {
 fn spread(command: &Command) -> Option<Merge> {
     Some(match command.name {
         "dbsize" | "publish" | "spublish" => Merge::Sum,
-        "flushall" | "flushdb" | "swapdb" | "script|flush" | "script|load" | "function|load"
-        | "function|delete" | "function|flush" | "function|restore" => Merge::Same,
+        "flushall" | "flushdb" | "swapdb" | "script|flush" | "script|load" => Merge::Same,
         "keys" => Merge::Concat,
         "randomkey" => Merge::Any,
+        "script|exists" => Merge::Greatest,
+        "script|show" | "script|kill" | "function|kill" => Merge::Success,
+        "pubsub|channels" | "pubsub|shardchannels" => Merge::Union,
+        "pubsub|numsub" | "pubsub|shardnumsub" => Merge::Counts,
+        "pubsub|numpat" => Merge::Sum,
         _ => return None,
     })
 }
@@ -173,8 +214,16 @@ fn decide(site: &mut Site, row: &Row, args: Args, held: &Held<'_>) -> bool {
             return false;
         }
         let Some(parts) = whole(site, command, args) else { return false };
-        let merge = spread(command).unwrap_or(Merge::Only);
+        let merge = spread(command).unwrap_or_else(|| Merge::Scan(super::scan::count(args)));
         push(site, parts, merge);
+        return true;
+    }
+    if !site.client.is_peer && super::script::is_unknown(site.state, command, args) {
+        // Another node may know it.
+        let target =
+            held.first().map_or(Target::Node(site.state.cluster.me()), |held| Target::Partition(held.0));
+        let part = Part::new(target, command, args);
+        push(site, vec![part], Merge::Only);
         return true;
     }
     if held.is_empty() {
@@ -257,7 +306,12 @@ impl Part {
 
 fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
     let (mark, db, proto) = (site.out.mark(), site.client.db, site.out.proto);
-    site.client.forwarded.push(Forwarded { mark, db, proto, parts, merge });
+    let caller = Caller::of(site.client);
+    site.client.forwarded.push(Forwarded { mark, db, proto, parts, merge, caller });
+    // CLIENT CACHING is about the one command, or transaction, behind it.
+    if let Some(tracked) = &mut site.client.tracking {
+        tracked.caching = false;
+    }
 }
 
 /// The parts of a request on the whole keyspace.

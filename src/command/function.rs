@@ -1,14 +1,19 @@
 //! FUNCTION, and FCALL which calls what it loads.
 
+use super::clock::Clock;
 use super::error::CmdError;
 use super::script_run::{self, Script, log};
 use super::server::container;
+use super::settings;
 use super::{Command, Cx, Flags, Group, command, flag, flags, spec};
+use crate::cluster::metadata::{Setting, Settings};
 use crate::script::library::Libraries;
 use crate::script::{Host, Style, Verdict};
+use crate::state::State;
 use crate::store::rdb;
 use crate::text::glob::glob_match;
 use shoal_protocol::resp::{Args, Output, Proto};
+use std::collections::BTreeMap;
 
 const RUN: Flags = flags([
     flag::NOSCRIPT,
@@ -126,12 +131,12 @@ fn run(cx: &mut Cx, args: Args, read_only: bool) -> Result<(), CmdError> {
 }
 
 /// What a library being loaded sees of the node: only the time.
-struct Load<'x, 's, 'c> {
-    cx: &'x mut Cx<'s, 'c>,
+struct Load<'x> {
+    clock: &'x mut Clock,
     deadline_ms: i64,
 }
 
-impl Host for Load<'_, '_, '_> {
+impl Host for Load<'_> {
     fn is_script(&self) -> bool {
         false
     }
@@ -157,8 +162,8 @@ impl Host for Load<'_, '_, '_> {
     fn count_error(&mut self, _: &str) {}
 
     fn interrupt(&mut self) -> Verdict {
-        self.cx.clock.look();
-        if self.cx.clock.unix_ms < self.deadline_ms {
+        self.clock.look();
+        if self.clock.unix_ms < self.deadline_ms {
             return Verdict::Continue;
         }
         Verdict::Kill("FUNCTION LOAD timeout")
@@ -166,9 +171,65 @@ impl Host for Load<'_, '_, '_> {
 }
 
 /// Loads one library.
-fn load(cx: &mut Cx, libraries: &mut Libraries, source: &[u8], replace: bool) -> Result<String, CmdError> {
-    let deadline_ms = cx.clock.unix_ms + LOAD_TIMEOUT_MS;
-    libraries.load(&mut Load { cx, deadline_ms }, source, replace).map_err(CmdError::with)
+fn load(
+    clock: &mut Clock,
+    libraries: &mut Libraries,
+    source: &[u8],
+    replace: bool,
+) -> Result<String, CmdError> {
+    let deadline_ms = clock.unix_ms + LOAD_TIMEOUT_MS;
+    libraries.load(&mut Load { clock, deadline_ms }, source, replace).map_err(CmdError::with)
+}
+
+/// The libraries of this node, as all nodes of its cluster are to know them; nothing if a script runs at this moment.
+pub fn libraries(state: &State) -> Option<Settings> {
+    let _claim = state.scripts.try_claim()?;
+    let settings = codes(&state.scripts.functions());
+    Some(settings.into_iter().map(|(name, code)| (Setting::Library(name), Some(code))).collect())
+}
+
+fn codes(libraries: &Option<Libraries>) -> BTreeMap<String, Vec<u8>> {
+    let all = libraries.iter().flat_map(|libraries| &libraries.all);
+    all.map(|(name, library)| (name.to_string(), library.code.to_vec())).collect()
+}
+
+/// Makes the libraries that the cluster says there are those of this node; false if a script runs at this moment.
+pub fn adopt(state: &State, clock: &mut Clock, wanted: BTreeMap<&str, &[u8]>) -> bool {
+    let Some(_claim) = state.scripts.try_claim() else { return false };
+    let mut libraries = state.scripts.functions();
+    let present = codes(&libraries);
+    if present
+        .iter()
+        .map(|(name, code)| (&**name, &**code))
+        .eq(wanted.iter().map(|(name, code)| (*name, *code)))
+    {
+        return true;
+    }
+    // All anew: a function may have moved from one to another.
+    let mut fresh = Libraries::default();
+    for (name, code) in wanted {
+        clock.look();
+        if let Err(error) = load(clock, &mut fresh, code, true) {
+            let why = String::from_utf8_lossy(error.text()).into_owned();
+            tracing::warn!("the cluster's library {name} cannot be loaded: {why}");
+        }
+    }
+    *libraries = Some(fresh);
+    state.scripts.note_functions(libraries.as_ref());
+    true
+}
+
+/// Has all nodes have the libraries that this one has, where they are not what they were `before`.
+fn agree(cx: &mut Cx, before: BTreeMap<String, Vec<u8>>) {
+    if !cx.state.cluster.is_on() {
+        return;
+    }
+    let after = codes(&cx.state.scripts.functions());
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    let mut changes: Settings = gone.map(|name| (Setting::Library(name.clone()), None)).collect();
+    let new = after.into_iter().filter(|(name, code)| before.get(name) != Some(code));
+    changes.extend(new.map(|(name, code)| (Setting::Library(name), Some(code))));
+    settings::agree(cx, changes);
 }
 
 /// FUNCTION LOAD [REPLACE] function-code
@@ -183,20 +244,27 @@ fn function_load(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     let state = cx.state;
     let mut libraries = state.scripts.functions();
-    let libraries = libraries.get_or_insert_default();
-    let name = load(cx, libraries, &args[args.len() - 1], replace)?;
-    state.scripts.note_functions(Some(libraries));
+    let before = codes(&libraries);
+    let all = libraries.get_or_insert_default();
+    let name = load(cx.clock, all, &args[args.len() - 1], replace)?;
+    state.scripts.note_functions(Some(all));
+    drop(libraries);
+    agree(cx, before);
     cx.out.bulk(name.as_bytes());
     Ok(())
 }
 
 /// FUNCTION DELETE library-name
 fn function_delete(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let mut libraries = cx.state.scripts.functions();
+    let state = cx.state;
+    let mut libraries = state.scripts.functions();
+    let before = codes(&libraries);
     let name = std::str::from_utf8(&args[2]).unwrap_or_default();
     let deleted = libraries.as_mut().and_then(|libraries| libraries.all.remove(name));
     deleted.ok_or(CmdError::new("ERR Library not found"))?;
-    cx.state.scripts.note_functions(libraries.as_ref());
+    state.scripts.note_functions(libraries.as_ref());
+    drop(libraries);
+    agree(cx, before);
     cx.out.ok();
     Ok(())
 }
@@ -210,8 +278,9 @@ fn function_flush(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if args.get(2).is_some_and(|word| !known(word)) {
         return Err(CmdError::new("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
-    *cx.state.scripts.functions() = None;
+    let before = cx.state.scripts.functions().take();
     cx.state.scripts.note_functions(None);
+    agree(cx, codes(&before));
     cx.out.ok();
     Ok(())
 }
@@ -290,20 +359,23 @@ fn function_restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     })?;
     let state = cx.state;
     let mut libraries = state.scripts.functions();
+    let before = codes(&libraries);
     // All or nothing: what comes in is loaded beside what is there, which is put back on a failure.
     let mut restored = Libraries::default();
     if policy != b"flush" {
         let present: Vec<Box<[u8]>> =
             libraries.iter().flat_map(|all| all.all.values().map(|library| library.code.clone())).collect();
         for source in present {
-            load(cx, &mut restored, &source, false)?;
+            load(cx.clock, &mut restored, &source, false)?;
         }
     }
     for source in sources {
-        load(cx, &mut restored, &source, policy == b"replace")?;
+        load(cx.clock, &mut restored, &source, policy == b"replace")?;
     }
     *libraries = Some(restored);
     state.scripts.note_functions(libraries.as_ref());
+    drop(libraries);
+    agree(cx, before);
     cx.out.ok();
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::state::lazyfree::Garbage;
 use crate::state::partition::{Partition, partition_of};
 use crate::state::replication::Waits;
 use crate::state::stats::WorkerStats;
-use crate::state::tracking::Tracker;
+use crate::state::tracking::{Author, NOBODY, Tracker};
 use crate::store::db::Met;
 use crate::store::entry::{Entry, Extras, Payload, ValueRef};
 use crate::store::hash::hash;
@@ -74,8 +74,8 @@ pub struct Keys<'a> {
     pub now_ms: i64,
     /// Changes made so far.
     pub dirty: u64,
-    /// The connection whose command it is; 0 for none.
-    pub client_id: u64,
+    /// Whose command it is.
+    pub author: Author,
     /// Whether reads leave the access clock alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
     state: &'a State,
@@ -162,7 +162,7 @@ impl<'a> Keys<'a> {
             db,
             now_ms,
             dirty: 0,
-            client_id: 0,
+            author: NOBODY,
             no_touch: false,
             state,
             stats,
@@ -486,7 +486,7 @@ impl<'a> Keys<'a> {
     #[inline]
     fn note(&mut self, class: i64, event: &'static str, key: &[u8], voids_version: bool) {
         self.dirty += 1;
-        let (state, db, by) = (self.state, self.db, self.client_id);
+        let (state, db, by) = (self.state, self.db, self.author);
         let (partition, h) = self.enter(key);
         state.key_changed(partition, db, key, by);
         if voids_version {

@@ -217,7 +217,7 @@ fn on_key<'s, R>(
     held.push((key.partition, guard));
     let (db, now_ms) = (site.client.db, site.clock.unix_ms);
     let mut keys = Keys::new(site.state, site.stats, held, Routed::from_buf([key]), db, now_ms);
-    keys.client_id = site.client.shared.id;
+    keys.author = site.client.author;
     let result = work(&mut keys, site.out);
     keys.note_states();
     call::settle(site, keys);

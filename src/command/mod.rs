@@ -21,6 +21,7 @@ pub mod replay;
 pub mod reply;
 pub mod scan;
 pub mod script_run;
+pub mod settings;
 pub mod spec;
 pub mod syntax;
 pub mod table;

@@ -1,6 +1,6 @@
 //! Publish/subscribe: channels, patterns, shard channels.
 
-use super::client::Client;
+use super::client::{Client, Waiting};
 use super::error::{self, CmdError};
 use super::spec::{self, KeySpec};
 use super::{Command, Cx, Flags, Group, command, flag, flags};
@@ -142,14 +142,25 @@ fn sunsubscribe(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// PUBLISH channel message
 fn publish(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    if is_alone(cx) {
+        cx.state.ears.tell_message(&args[1], &args[2], false);
+    }
     cx.out.int(cx.state.pubsub.publish(&args[1], &args[2]) as i64);
     Ok(())
 }
 
 /// SPUBLISH shardchannel message
 fn spublish(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    if is_alone(cx) {
+        cx.state.ears.tell_message(&args[1], &args[2], true);
+    }
     cx.out.int(cx.state.pubsub.publish_shard(&args[1], &args[2]) as i64);
     Ok(())
+}
+
+/// Whether a message is published at this node only, which has to tell others: in a script or a transaction it is not asked of all.
+fn is_alone(cx: &Cx) -> bool {
+    cx.state.cluster.is_on() && (cx.client.in_script || cx.client.waiting == Waiting::Denied)
 }
 
 /// The word in confirmations, what is counted in them.
@@ -169,6 +180,7 @@ fn enter(cx: &mut Cx, kind: Kind, args: Args) -> Result<(), CmdError> {
         confirm(cx.out, words(kind).0, Some(name), cx.client.subscriptions.counted_with(kind));
     }
     cx.client.note_subscriptions();
+    cx.client.note_interest(cx.state);
     Ok(())
 }
 
@@ -193,6 +205,7 @@ fn leave(cx: &mut Cx, kind: Kind, args: Args) -> Result<(), CmdError> {
         }
     }
     cx.client.note_subscriptions();
+    cx.client.note_interest(cx.state);
     Ok(())
 }
 
@@ -214,6 +227,7 @@ pub fn leave_all(state: &State, client: &mut Client) {
         }
     }
     client.note_subscriptions();
+    client.note_interest(state);
 }
 
 /// Which of the two kinds of channels a PUBSUB subcommand is about.

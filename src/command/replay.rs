@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::state::effect::kind::{CLEAR, COMMAND, PUT_OBJECT, PUT_RAW, PUT_TEXT, REMOVE, SWAP};
 use crate::state::keyspace::{Guard, Held};
 use crate::state::stats::WorkerStats;
-use crate::store::entry::{Entry, Extras, INLINE_MAX, Payload};
+use crate::store::entry::{Entry, Extras, INLINE_MAX, Marks, Payload};
 use crate::store::hash::hash;
 use crate::store::rdb::{self, Value};
 use crate::store::table::Keyed;
@@ -176,6 +176,7 @@ fn read_put(state: &State, reader: &mut Reader<'_>, kind: u8) -> Option<(usize, 
     };
     let (client_flags, cas) = (u32::try_from(reader.number()?).ok()?, reader.number()?);
     let clock = u32::try_from(reader.number()?).ok()?;
+    let marks = Marks::from_bits(reader.byte()?);
     let value = reader.bytes()?;
     let payload = match kind {
         PUT_OBJECT => match rdb::take_value(&mut rdb::Reader::new(value), &dump::limits(state))? {
@@ -188,6 +189,7 @@ fn read_put(state: &State, reader: &mut Reader<'_>, kind: u8) -> Option<(usize, 
     };
     let mut entry = Entry::new(key, payload, Extras { expires_at, client_flags, cas });
     entry.set_clock(clock);
+    entry.set_marks(marks);
     if kind == PUT_RAW && value.len() <= INLINE_MAX {
         entry.set_raw();
     }

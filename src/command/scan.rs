@@ -56,6 +56,13 @@ impl<'a> Options<'a> {
     }
 }
 
+/// About how many elements a SCAN is to visit, as far as its options can be read.
+pub fn count(args: Args) -> usize {
+    let given = (2..args.len().saturating_sub(1)).find(|at| is(&args[*at], "count"));
+    let given = given.and_then(|at| parse::int(&args[at + 1]).ok()?.try_into().ok());
+    given.unwrap_or(COUNT)
+}
+
 /// A cursor argument.
 pub fn cursor(arg: &[u8]) -> Result<u64, CmdError> {
     let digits = arg.strip_prefix(b"+").unwrap_or(arg);

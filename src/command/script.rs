@@ -9,7 +9,7 @@ use crate::script::eval::Scripts;
 use crate::script::shebang::script_flags;
 use crate::state::State;
 use crate::state::scripts::Unkillable;
-use shoal_protocol::resp::Args;
+use shoal_protocol::resp::{Args, OwnedArgs};
 
 const RUN: Flags = flags([
     flag::NOSCRIPT,
@@ -154,6 +154,41 @@ fn run(
     };
     script_run::run(cx, &script, request, keys, args)
 }
+
+/// Whether a request is to run a script by a digest that is not known here. The claim is held.
+pub(super) fn is_unknown(state: &State, command: &Command, args: Args) -> bool {
+    matches!(command.name, "evalsha" | "evalsha_ro")
+        && args[1].len() == 40
+        && state.scripts.eval().as_ref().is_none_or(|scripts| scripts.find(&args[1]).is_none())
+}
+
+/// The digest by which a request is to run a script, if it is such a one.
+pub fn digest(request: Args<'_>) -> Option<&[u8]> {
+    let name = request.get(0)?;
+    let by_digest = [&b"evalsha"[..], b"evalsha_ro"].iter().any(|other| name.eq_ignore_ascii_case(other));
+    request.get(1).filter(|_| by_digest && request.len() > 2)
+}
+
+/// The same request with the script itself in place of its digest.
+pub fn with_source(request: Args, source: &[u8]) -> OwnedArgs {
+    let read_only = request[0].len() > "evalsha".len();
+    let mut own = OwnedArgs::new();
+    own.push(if read_only { b"EVAL_RO" } else { b"EVAL" });
+    own.push(source);
+    request.from(2).iter().for_each(|arg| own.push(arg));
+    own
+}
+
+/// The script with a digest, if it is known here. Another script may run at this moment: then it is to be asked again.
+pub fn source(state: &State, digest: &[u8]) -> Result<Option<Vec<u8>>, Busy> {
+    let _claim = state.scripts.try_claim().ok_or(Busy)?;
+    let scripts = state.scripts.eval();
+    Ok(scripts.as_ref().and_then(|scripts| Some(scripts.find(digest)?.1.source().to_vec())))
+}
+
+/// A script runs at this moment.
+#[derive(Debug)]
+pub struct Busy;
 
 /// Whether what a request runs is a script that says of itself that it writes nothing.
 pub(super) fn promises_no_writes(state: &State, command: &Command, args: Args) -> bool {

@@ -5,6 +5,7 @@ use super::error::{self, CmdError};
 use super::parse::{self, is, operand};
 use super::{Command, Cx, flag};
 use crate::state::State;
+use crate::state::partition::partition_of;
 use crate::state::tracking::{Mode, Tracker};
 use shoal_protocol::resp::Args;
 use std::sync::Arc;
@@ -114,6 +115,7 @@ fn start(
     let tracker = Tracker::new(Arc::clone(&cx.client.shared), redirect, mode, no_loop, prefixes);
     cx.state.tracking.start(&tracker);
     cx.client.tracking = Some(Tracked { tracker, caching: false });
+    cx.client.note_interest(cx.state);
     Ok(())
 }
 
@@ -144,6 +146,9 @@ fn check_prefixes(new: &[Box<[u8]>], old: &[Box<[u8]>]) -> Result<(), CmdError> 
 pub fn stop(state: &State, client: &mut Client) {
     if let Some(tracked) = client.tracking.take() {
         state.tracking.stop(&tracked.tracker);
+        if tracked.tracker.mode == Mode::Broadcast {
+            client.note_interest(state);
+        }
     }
 }
 
@@ -217,17 +222,42 @@ pub fn trackinginfo(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     Ok(())
 }
 
+impl Tracked {
+    /// Says of the next command whether what it reads is to be remembered, as was found out when it was asked for.
+    pub fn remember_if(&mut self, wanted: bool) {
+        self.caching = (self.tracker.mode == Mode::OptIn) == wanted;
+    }
+
+    /// Whether what is read now is to be remembered.
+    pub fn is_wanted(&self) -> bool {
+        match self.tracker.mode {
+            Mode::All => true,
+            Mode::OptIn => self.caching,
+            Mode::OptOut => !self.caching,
+            Mode::Broadcast => false,
+        }
+    }
+}
+
 /// Remembers the keys a tracking connection has just read. Their partitions are still held.
 pub fn remember(cx_keys: &mut super::keys::Keys, tracked: &Tracked, command: &Command, args: Args) {
-    let wanted = match tracked.tracker.mode {
-        Mode::All => true,
-        Mode::OptIn => tracked.caching,
-        Mode::OptOut => !tracked.caching,
-        Mode::Broadcast => false,
-    };
-    if wanted && command.flags.has(flag::READONLY) {
+    if tracked.is_wanted() && command.flags.has(flag::READONLY) {
         for spec in command.keys {
             spec.visit(args, &mut |at| cx_keys.remember(&args[at], &tracked.tracker));
+        }
+    }
+}
+
+/// Remembers, before another node is asked, the keys that a tracking connection is about to read there. No partition is held.
+pub fn remember_elsewhere(state: &State, tracker: &Arc<Tracker>, request: Args) {
+    let Ok(row) = super::table::find(request) else { return };
+    // What a script reads may be any of its keys.
+    if row.command.flags.any(flag::READONLY | flag::SCRIPT) {
+        for spec in row.command.keys {
+            spec.visit(request, &mut |at| {
+                let mut partition = state.keyspace.enter(partition_of(&request[at]));
+                state.tracking.remember(&mut partition, &request[at], tracker);
+            });
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use super::codec::{Codec, Protocol, Turn};
 use super::stream::Stream;
-use super::{forward, mail, on_stack};
+use super::{ears, forward, mail, on_stack, settings};
 use crate::command::blocking;
 use crate::command::call::Site;
 use crate::command::client::Client;
@@ -455,7 +455,11 @@ impl Connection {
     #[inline]
     fn is_settled(&self) -> bool {
         !self.worker.state.cluster.is_on()
-            || (self.client.waits.is_empty() && self.client.forwarded.is_empty() && !self.client.is_unsettled)
+            || (self.client.waits.is_empty()
+                && self.client.forwarded.is_empty()
+                && self.client.asked.is_empty()
+                && self.client.interest.is_none()
+                && !self.client.is_unsettled)
     }
 
     /// Whether what was read since this was last asked was read while this node served it: it did if it still does. This is asked before
@@ -485,10 +489,18 @@ impl Connection {
                 }
             }
         }
+        if self.client.killed {
+            return Ok(self.kill());
+        }
         // What was answered in the place of others was read later.
         let in_time = was_in_time && self.read_in_time();
+        let asked = std::mem::take(&mut self.client.asked);
+        let agreed = asked.is_empty() || settings::agreed(&self.worker, asked).await;
+        if let Some(version) = self.client.interest.take() {
+            ears::told(&self.worker, version).await;
+        }
         let waits = &mut self.client.waits;
-        let arrived = poll_fn(|task| waits.poll(task)).await;
+        let arrived = agreed && poll_fn(|task| waits.poll(task)).await;
         if !(arrived && in_time) {
             self.client.waits = Waits::default();
             self.output.clear();

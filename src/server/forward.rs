@@ -10,8 +10,9 @@ use crate::cluster::metadata::NodeId;
 use crate::command::call::{self, Flow, Site};
 use crate::command::client::{Client, Multi};
 use crate::command::forward::{Cover, Forwarded, Merge, Part, Target};
-use crate::command::table;
-use crate::state::partition::partition_of;
+use crate::command::tracking::remember_elsewhere;
+use crate::command::{script, table};
+use crate::state::partition::{PARTITIONS, partition_of};
 use crate::worker::Worker;
 use bytes::Bytes;
 use redis_protocol::resp2::decode::decode as decode_reply;
@@ -34,16 +35,25 @@ pub(super) mod kind {
     pub const CANCEL: u8 = 0x43;
     /// A message to the subscribers of a channel.
     pub const PUBLISH: u8 = 0x84;
+    /// What the clients of a node are interested in; answered once it is known here.
+    pub const LISTEN: u8 = 0x87;
+    /// What a node that listens is to hear.
+    pub const HEARD: u8 = 0x88;
+    /// Answered once the settings of a version of the map hold.
+    pub const SETTLED: u8 = 0x45;
 }
 
 /// How long a request is held while nobody serves its keys.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a link may take to come about.
 const CONNECT: Duration = Duration::from_millis(500);
 /// How soon it is tried again with the same map.
 const AGAIN: Duration = Duration::from_millis(20);
-/// Bytes before the request: database, version, what kind of request it is.
-pub(super) const HEAD: usize = 4 + 1 + 1;
+/// How often one SCAN asks at most: neighbouring partitions lie on different nodes.
+const SCAN_STEPS: usize = 2 * PARTITIONS;
+/// Bytes before the request: database, version, what kind of request it is, whether the keys it reads are to be remembered, whose it is,
+/// how long the name is of the user whose rights hold, which follows.
+pub(super) const HEAD: usize = 4 + 1 + 1 + 1 + 8 + 2;
 /// The kinds of requests besides a single one.
 pub(super) const TRANSACTION: u8 = 1;
 pub(super) const MEMCACHED: u8 = 2;
@@ -61,6 +71,20 @@ type Asked = (NodeId, Reply);
 /// Has everything that `client` left for others answered, and puts the answers where they belong in `out`.
 pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut Output) {
     let mut forwarded = std::mem::take(&mut client.forwarded);
+    if !super::settings::known(worker, client).await {
+        client.killed = true;
+        return;
+    }
+    for part in forwarded.iter_mut().flat_map(|request| &mut request.parts) {
+        take_scripts_along(worker, part).await;
+    }
+    for request in &forwarded {
+        if let Some(tracker) = &request.caller.tracker {
+            // Before they are read: they may change at once.
+            let requests = request.parts.iter().flat_map(|part| &part.requests);
+            requests.for_each(|args| remember_elsewhere(&worker.state, tracker, args.as_args()));
+        }
+    }
     // All leave before any is awaited.
     let mut asked: Vec<Vec<Option<Asked>>> = forwarded
         .iter()
@@ -72,7 +96,11 @@ pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut O
         for (part, asked) in request.parts.iter().zip(asked) {
             answers.push(resolve(worker, client, request, part, asked.take()).await);
         }
-        inserts.push((request.mark, merge(request, request.proto, answers)));
+        let answer = match request.merge {
+            Merge::Scan(wanted) => scan_on(worker, client, request, wanted, answers).await,
+            _ => merge(request, request.proto, answers),
+        };
+        inserts.push((request.mark, answer));
     }
     out.splice(inserts);
 }
@@ -113,7 +141,11 @@ fn ask_now(worker: &Worker, request: &Forwarded, part: &Part) -> Option<Asked> {
 }
 
 fn send(sender: &Sender, request: &Forwarded, part: &Part) -> Result<Reply, CallError> {
-    let size = part.requests.iter().map(|args| args.as_args().extent() + 64).sum::<usize>();
+    let user = request.caller.user.as_ref().map_or(0, |user| user.name.len());
+    if user > usize::from(u16::MAX) {
+        return Err(CallError::Full);
+    }
+    let size = user + part.requests.iter().map(|args| args.as_args().extent() + 64).sum::<usize>();
     let kind = if part.token == 0 { kind::FORWARD } else { kind::BLOCKING };
     sender.try_request_with(kind, 8 + HEAD + size, |out| {
         if part.token != 0 {
@@ -127,6 +159,11 @@ fn send(sender: &Sender, request: &Forwarded, part: &Part) -> Result<Reply, Call
             Target::Cover(_) => COVER,
             Target::Partition(_) | Target::Node(_) => 0,
         });
+        let user = request.caller.user.as_ref().map_or(&b""[..], |user| &*user.name);
+        out.push(u8::from(request.caller.tracker.is_some()));
+        out.extend_from_slice(&request.caller.client.to_le_bytes());
+        out.extend_from_slice(&(user.len() as u16).to_le_bytes());
+        out.extend_from_slice(user);
         if let Target::Cover(cover) = part.target {
             out.extend_from_slice(&cover.to_bytes());
         }
@@ -137,8 +174,76 @@ fn send(sender: &Sender, request: &Forwarded, part: &Part) -> Result<Reply, Call
     })
 }
 
-/// The answer to a part, wherever it comes from in the end.
+/// The answer to a part, wherever it comes from in the end. A script that who is asked does not know is sent along once it is found.
 async fn resolve(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    request: &Forwarded,
+    part: &Part,
+    asked: Option<Asked>,
+) -> Vec<u8> {
+    let answer = resolve_as_it_stands(worker, client, request, part, asked).await;
+    let digest = script::digest(part.requests[0].as_args()).filter(|_| answer.starts_with(b"-NOSCRIPT "));
+    let Some(digest) = digest else { return answer };
+    let Some(source) = find_script(worker, client, request, digest).await else { return answer };
+    let requests = vec![script::with_source(part.requests[0].as_args(), &source)];
+    let part = Part { requests, places: Vec::new(), ..*part };
+    resolve_as_it_stands(worker, client, request, &part, None).await
+}
+
+/// The script with a digest, if any node knows it.
+async fn find_script(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    request: &Forwarded,
+    digest: &[u8],
+) -> Option<Vec<u8>> {
+    if let Some(source) = own_script(worker, digest).await {
+        return Some(source);
+    }
+    let cluster = &worker.state.cluster;
+    for node in cluster.homes().into_iter().filter(|node| *node != cluster.me()) {
+        let part = Part {
+            target: Target::Node(node),
+            requests: vec![OwnedArgs::from_iter([b"SCRIPT".as_slice(), b"SHOW", digest])],
+            is_transaction: false,
+            is_memcached: false,
+            token: 0,
+            is_repeatable: true,
+            places: Vec::new(),
+        };
+        // Nobody is asked for long who may be gone.
+        let asked = resolve_as_it_stands(worker, client, request, &part, None);
+        let Ok(answer) = tokio::time::timeout(CONNECT, asked).await else { continue };
+        if let Ok(Some((OwnedFrame::BulkString(source), _))) = decode_reply(&answer) {
+            return Some(source);
+        }
+    }
+    None
+}
+
+/// The script with a digest, if this node knows it.
+async fn own_script(worker: &Rc<Worker>, digest: &[u8]) -> Option<Vec<u8>> {
+    loop {
+        match script::source(&worker.state, digest) {
+            Ok(source) => return source,
+            Err(script::Busy) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+/// Within a transaction it is too late to find out that a script is not known: it takes those with it that this node knows.
+async fn take_scripts_along(worker: &Rc<Worker>, part: &mut Part) {
+    for args in part.requests.iter_mut().filter(|_| part.is_transaction) {
+        if let Some(digest) = script::digest(args.as_args())
+            && let Some(source) = own_script(worker, digest).await
+        {
+            *args = script::with_source(args.as_args(), &source);
+        }
+    }
+}
+
+async fn resolve_as_it_stands(
     worker: &Rc<Worker>,
     client: &mut Client,
     request: &Forwarded,
@@ -299,7 +404,11 @@ async fn run_here(
         Target::Partition(_) | Target::Node(_) => None,
     };
     client.cover = cover;
+    let caching = client.tracking.as_ref().map(|tracked| tracked.caching);
     loop {
+        if let Some(tracked) = &mut client.tracking {
+            tracked.remember_if(request.caller.tracker.is_some());
+        }
         let flow = {
             let mut scratch = worker.scratch.borrow_mut();
             scratch.clock.sync();
@@ -326,6 +435,9 @@ async fn run_here(
         tokio::task::yield_now().await;
     }
     (client.db, client.is_peer, client.multi, client.cover) = (db, was_peer, multi, None);
+    if let (Some(tracked), Some(caching)) = (&mut client.tracking, caching) {
+        tracked.caching = caching;
+    }
     let refused = std::mem::take(&mut client.refused);
     (!refused).then(|| out.take_bytes())
 }
@@ -388,6 +500,9 @@ fn merge(request: &Forwarded, proto: Proto, mut answers: Vec<Vec<u8>>) -> Vec<u8
     if request.merge == Merge::Items {
         return items(answers);
     }
+    if request.merge == Merge::Success {
+        return success(answers);
+    }
     // An error of one is the error of all.
     if let Some(at) = answers.iter().position(|answer| answer.first() == Some(&b'-')) {
         return answers.swap_remove(at);
@@ -397,7 +512,7 @@ fn merge(request: &Forwarded, proto: Proto, mut answers: Vec<Vec<u8>>) -> Vec<u8
     let mut out = Output::new(proto);
     match request.merge {
         Merge::Only | Merge::Same => out.raw(&answers.pop().unwrap_or_default()),
-        Merge::Items => unreachable!("merged above"),
+        Merge::Items | Merge::Success | Merge::Scan(_) => unreachable!("merged above"),
         Merge::Sum => out.int(frames.iter().filter_map(as_int).sum()),
         Merge::Any => match frames.iter().find_map(OwnedFrame::as_bytes) {
             Some(bytes) => out.bulk(bytes),
@@ -407,6 +522,26 @@ fn merge(request: &Forwarded, proto: Proto, mut answers: Vec<Vec<u8>>) -> Vec<u8
             let all: Vec<&OwnedFrame> = frames.iter().flat_map(elements).collect();
             out.array(all.len());
             all.into_iter().for_each(|element| bulk(&mut out, Some(element)));
+        }
+        Merge::Union => {
+            let mut all: Vec<&[u8]> =
+                frames.iter().flat_map(elements).filter_map(OwnedFrame::as_bytes).collect();
+            all.sort_unstable();
+            all.dedup();
+            out.array(all.len());
+            all.into_iter().for_each(|element| out.bulk(element));
+        }
+        Merge::Greatest | Merge::Counts => {
+            let first = frames.first().map_or(&[][..], elements);
+            out.array(first.len());
+            for (at, element) in first.iter().enumerate() {
+                let numbers = frames.iter().filter_map(|frame| as_int(elements(frame).get(at)?));
+                match (as_int(element), request.merge) {
+                    (None, _) => bulk(&mut out, Some(element)),
+                    (Some(_), Merge::Greatest) => out.int(numbers.max().unwrap_or_default()),
+                    (Some(_), _) => out.int(numbers.sum()),
+                }
+            }
         }
         Merge::Places(count) => {
             let mut places: Vec<Option<&OwnedFrame>> = vec![None; count];
@@ -420,6 +555,60 @@ fn merge(request: &Forwarded, proto: Proto, mut answers: Vec<Vec<u8>>) -> Vec<u8
         }
     }
     out.take_bytes()
+}
+
+/// The first answer that is no error, else one that says more than that there is nothing to be done.
+fn success(mut answers: Vec<Vec<u8>>) -> Vec<u8> {
+    let is_error = |answer: &Vec<u8>| answer.first() == Some(&b'-');
+    let says_little = |answer: &Vec<u8>| answer.starts_with(b"-NOTBUSY") || answer.starts_with(b"-NOSCRIPT");
+    let best = answers.iter().position(|answer| !is_error(answer));
+    let best = best.or_else(|| answers.iter().position(|answer| !says_little(answer)));
+    answers.swap_remove(best.unwrap_or(0))
+}
+
+/// Goes on with a SCAN where the one who was asked has no more, until there are as many keys as are `wanted`.
+async fn scan_on(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    request: &Forwarded,
+    wanted: usize,
+    mut answers: Vec<Vec<u8>>,
+) -> Vec<u8> {
+    let mut answer = answers.pop().unwrap_or_default();
+    let mut keys: Vec<OwnedFrame> = Vec::new();
+    for step in 1.. {
+        let Some((cursor, found)) = scanned(&answer) else { return answer };
+        keys.extend(found);
+        let partition = cursor.parse().ok().and_then(|cursor: u64| u8::try_from(cursor >> 32).ok());
+        let Some(partition) = partition.filter(|_| cursor != "0" && keys.len() < wanted && step < SCAN_STEPS)
+        else {
+            let mut out = Output::new(request.proto);
+            out.array(2);
+            out.bulk(cursor.as_bytes());
+            out.array(keys.len());
+            keys.iter().for_each(|key| bulk(&mut out, Some(key)));
+            return out.take_bytes();
+        };
+        let asked = request.parts[0].requests[0].as_args();
+        let mut next = OwnedArgs::from_iter([&asked[0], cursor.as_bytes()]);
+        asked.from(2).iter().for_each(|arg| next.push(arg));
+        let target = Target::Partition(partition);
+        let part = Part { target, requests: vec![next], places: Vec::new(), ..request.parts[0] };
+        answer = resolve(worker, client, request, &part, None).await;
+    }
+    answer
+}
+
+/// The cursor and the keys that a SCAN answered.
+fn scanned(answer: &[u8]) -> Option<(String, Vec<OwnedFrame>)> {
+    match decode_reply(answer).ok()??.0 {
+        OwnedFrame::Array(mut both) if both.len() == 2 => {
+            let OwnedFrame::Array(keys) = both.pop()? else { return None };
+            let cursor = String::from_utf8(both.pop()?.as_bytes()?.to_vec()).ok()?;
+            Some((cursor, keys))
+        }
+        _ => None,
+    }
 }
 
 /// The items of all answers, or the first that is an error.

@@ -421,6 +421,7 @@ impl This {
         let lease_ns = crate::cluster::lease::LEASE_MS * 1_000_000;
         self.state.cluster.extend_lease(self.now_ns() + lease_ns);
         self.state.cluster.turn_on(me.id);
+        self.state.cluster.note_founded();
         self.begin(consensus);
         tracing::info!("founded cluster {cluster:016x} as node {:016x}", me.id);
         Ok(cluster)
@@ -522,6 +523,26 @@ impl This {
         spawn_local(Rc::clone(self).beat());
         spawn_local(Rc::clone(self).lead());
         spawn_local(Rc::clone(self).care());
+        spawn_local(Rc::clone(self).ask_for_clients());
+    }
+
+    /// Proposes what clients ask for, one after the other: their order is that of what they hear.
+    async fn ask_for_clients(self: Rc<Self>) {
+        loop {
+            let asked = std::future::poll_fn(|task| self.state.cluster.poll_asked(task)).await;
+            for asked in asked {
+                let until_ns = self.now_ns() + PATIENCE.as_nanos() as u64;
+                // While there is no leader nothing can be said to anyone; a setting that is set twice is set once.
+                let outcome = loop {
+                    match timeout(PATIENCE, self.propose(asked.change.clone())).await {
+                        Ok(Ok(outcome)) => break Some(outcome),
+                        _ if self.now_ns() > until_ns => break None,
+                        _ => sleep(BEAT).await,
+                    }
+                };
+                asked.answer(outcome);
+            }
+        }
     }
 
     // Leases.

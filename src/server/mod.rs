@@ -3,6 +3,7 @@
 mod ahead;
 mod codec;
 pub mod connection;
+mod ears;
 mod feeder;
 mod forward;
 pub mod listen;
@@ -17,6 +18,7 @@ mod reconfigure;
 mod run_memcache;
 mod run_resp;
 pub mod service;
+mod settings;
 pub mod stream;
 pub mod unix;
 

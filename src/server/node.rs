@@ -2,7 +2,7 @@
 
 use super::codec::Protocol;
 use super::listeners::{self, Listeners, Unavailable};
-use super::{listen, member, reconfigure, unix};
+use super::{ears, listen, member, reconfigure, settings, unix};
 use crate::config::{Config, id};
 use crate::error::Error;
 use crate::state::State;
@@ -244,6 +244,10 @@ fn run_worker(
         let own = worker.clone();
         tokio::task::spawn_local(async move { listeners.serve(own).await });
         tokio::task::spawn_local(member::work(worker.clone(), jobs));
+        if index == 0 {
+            tokio::task::spawn_local(settings::follow(worker.clone()));
+            tokio::task::spawn_local(ears::follow(worker.clone()));
+        }
         tokio::task::spawn_local(tick::run(worker.clone(), workers));
         poll_fn(|task| state.poll_stop(index, task)).await;
     });

@@ -5,15 +5,19 @@
 //! better by then, or soon will.
 
 use super::forward::{self, HEAD, kind};
-use super::run_memcache;
+use super::{ears, run_memcache, settings};
 use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender};
+use crate::cluster::metadata::NodeId;
 use crate::command::blocking;
 use crate::command::call::{Flow, Site};
 use crate::command::client::Client;
 use crate::command::follow::{Follower, Verdict};
 use crate::command::forward::Cover;
+use crate::command::tracking::Tracked;
 use crate::state::State;
+use crate::state::ears::Ear;
 use crate::state::replication::{Record, Waits};
+use crate::state::tracking::Author;
 use crate::worker::Worker;
 use shoal_protocol::resp::{Limits as ParseLimits, Output, OwnedArgs, Proto, RequestParser};
 use std::cell::RefCell;
@@ -53,7 +57,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream) {
         Err(error) => return tracing::warn!("refused a link: {error}"),
     };
     let node = link.peer().node;
-    let peer = Rc::new(RefCell::new(Peer::new(Rc::clone(&worker))));
+    let peer = Rc::new(RefCell::new(Peer::new(Rc::clone(&worker), node)));
     let applier = Rc::new(Applier::new(Rc::clone(&worker), node));
     let own = Rc::clone(&peer);
     let end = link
@@ -67,18 +71,48 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream) {
 }
 
 /// A request as another node sent it.
-struct Request {
+struct Request<'f> {
     db: usize,
     proto: Proto,
     /// See [`forward::TRANSACTION`] and its kin.
     kind: u8,
+    /// The partitions it is about, if it is about partitions.
     cover: Option<Cover>,
+    /// Whether the keys it reads are to be remembered for the peer.
+    tracks: bool,
+    /// The connection of the peer.
+    client: u64,
+    /// Whose rights hold for what the request runs; empty where everything is allowed.
+    user: &'f [u8],
     requests: Vec<OwnedArgs>,
+}
+
+/// Why a request is not run.
+enum Refused {
+    /// Its user is unknown here.
+    User,
+    /// The peer does not listen to this node yet.
+    Unheard,
+}
+
+impl Refused {
+    fn answer(self, sender: &Sender, id: u64) {
+        match self {
+            Refused::User => {
+                sender.reply(id, b"-NOPERM the user is not known to the node that serves these keys\r\n");
+            }
+            Refused::Unheard => sender.refuse(id, "nobody listens"),
+        }
+    }
 }
 
 /// The requests of one peer's worker.
 struct Peer {
     worker: Rc<Worker>,
+    /// Which peer.
+    node: NodeId,
+    /// By what it hears of this node, if this is the link for that.
+    ear: Option<Arc<Ear>>,
     client: Client,
     out: Output,
     parser: RequestParser,
@@ -89,10 +123,12 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(worker: Rc<Worker>) -> Peer {
+    fn new(worker: Rc<Worker>, node: NodeId) -> Peer {
         let client = guest(&worker.state);
         Peer {
             worker,
+            node,
+            ear: None,
             client,
             out: Output::default(),
             parser: RequestParser::new(),
@@ -138,6 +174,14 @@ impl Peer {
                 }
                 true
             }
+            kind::LISTEN => {
+                ears::listen(&peer.worker, &mut peer.ear, sender, frame);
+                true
+            }
+            kind::SETTLED => {
+                settings::tell_settled(&peer.worker, sender, frame);
+                true
+            }
             kind::PUBLISH => {
                 publish(&peer.worker.state, &frame.payload);
                 true
@@ -150,14 +194,16 @@ impl Peer {
     }
 
     fn run(&mut self, sender: &Sender, frame: &Frame) -> bool {
-        let Some(request) = self.read(&frame.payload) else {
+        let Some(asked) = self.read(&frame.payload) else {
             sender.refuse(frame.id, "a request that cannot be understood");
             return true;
         };
-        self.client.db = request.db.min(self.worker.state.keyspace.databases() - 1);
-        self.out.proto = request.proto;
-        self.client.cover = request.cover;
-        let flow = enter(&self.worker, &mut self.client, &mut self.out, request.kind, &request.requests);
+        if let Err(refused) = take_on(&self.worker.state, self.node, &mut self.client, &asked) {
+            refused.answer(sender, frame.id);
+            return true;
+        }
+        self.out.proto = asked.proto;
+        let flow = enter(&self.worker, &mut self.client, &mut self.out, asked.kind, &asked.requests);
         if std::mem::take(&mut self.client.refused) {
             self.out.clear();
             self.client.waits = Waits::default();
@@ -169,34 +215,40 @@ impl Peer {
             return false;
         }
         let (reply, mut waits) = (self.out.take_bytes(), std::mem::take(&mut self.client.waits));
+        let asked = std::mem::take(&mut self.client.asked);
         // What was read counts only if it was read in time, whatever it has to wait for.
         if !self.worker.state.cluster.has_lease() {
             sender.close();
             return true;
         }
-        if waits.is_empty() {
+        if waits.is_empty() && asked.is_empty() {
             sender.reply(frame.id, &reply);
             return true;
         }
-        let (sender, id) = (sender.clone(), frame.id);
+        let (sender, id, worker) = (sender.clone(), frame.id, Rc::clone(&self.worker));
         tokio::task::spawn_local(async move {
-            let arrived = poll_fn(|task| waits.poll(task)).await;
+            let agreed = asked.is_empty() || settings::agreed(&worker, asked).await;
+            let arrived = agreed && poll_fn(|task| waits.poll(task)).await;
             if arrived { sender.reply(id, &reply) } else { sender.close() }
         });
         true
     }
 
     /// Takes a forwarded request apart.
-    fn read(&mut self, payload: &[u8]) -> Option<Request> {
-        let (head, mut rest) = payload.split_first_chunk::<HEAD>()?;
+    fn read<'f>(&mut self, payload: &'f [u8]) -> Option<Request<'f>> {
+        let (head, rest) = payload.split_first_chunk::<HEAD>()?;
         let db = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
         let proto = if head[4] == 1 { Proto::Resp3 } else { Proto::Resp2 };
-        if head[5] == forward::MEMCACHED {
+        let (kind, tracks) = (head[5], head[6] == 1);
+        let client = u64::from_le_bytes(head[7..15].try_into().ok()?);
+        let len = u16::from_le_bytes(head[15..17].try_into().ok()?);
+        let (user, mut rest) = rest.split_at_checked(usize::from(len))?;
+        if kind == forward::MEMCACHED {
             let requests = vec![OwnedArgs::from_iter([rest])];
-            return Some(Request { db, proto, kind: head[5], cover: None, requests });
+            return Some(Request { db, proto, kind, cover: None, tracks, client, user, requests });
         }
         let mut cover = None;
-        if head[5] == forward::COVER {
+        if kind == forward::COVER {
             let bytes;
             (bytes, rest) = rest.split_first_chunk()?;
             cover = Some(Cover::from_bytes(bytes));
@@ -208,7 +260,7 @@ impl Peer {
             requests.push(OwnedArgs::from(self.parser.args(rest)));
             rest = &rest[parsed.consumed..];
         }
-        Some(Request { db, proto, kind: head[5], cover, requests })
+        Some(Request { db, proto, kind, cover, tracks, client, user, requests })
     }
 
     /// Runs a request that may wait for a key. It has a client of its own, which a later frame may cancel.
@@ -217,14 +269,17 @@ impl Peer {
             Some((token, request)) => (u64::from_le_bytes(*token), request),
             None => (0, &[][..]),
         };
-        let Some(Request { db, proto, requests, .. }) = self.read(request) else {
+        let Some(asked) = self.read(request) else {
             sender.refuse(frame.id, "a request that cannot be understood");
             return true;
         };
         let mut client = guest(&self.worker.state);
-        client.db = db.min(self.worker.state.keyspace.databases() - 1);
-        let mut out = Output::new(proto);
-        if enter(&self.worker, &mut client, &mut out, 0, &requests) != Flow::Next {
+        if let Err(refused) = take_on(&self.worker.state, self.node, &mut client, &asked) {
+            refused.answer(sender, frame.id);
+            return true;
+        }
+        let mut out = Output::new(asked.proto);
+        if enter(&self.worker, &mut client, &mut out, 0, &asked.requests) != Flow::Next {
             return false;
         }
         if client.refused {
@@ -247,10 +302,35 @@ impl Peer {
     /// The link is gone: nobody waits for anything any more.
     fn leave(&mut self) {
         self.backlog.clear();
+        if let Some(ear) = self.ear.take() {
+            ears::close(&self.worker, &ear);
+        }
         for (_, guest) in self.guests.drain() {
             guest.send(crate::state::clients::Mail::Close);
         }
     }
+}
+
+/// Makes `client` stand for whom a request is asked.
+fn take_on(state: &State, node: NodeId, client: &mut Client, asked: &Request) -> Result<(), Refused> {
+    client.db = asked.db.min(state.keyspace.databases() - 1);
+    client.author = Author { node, client: asked.client };
+    client.user = match asked.user {
+        b"" => Arc::clone(state.acl.peer()),
+        // What the request runs in its turn is checked against the rules of the one who asked.
+        name => state.acl.user(name).ok_or(Refused::User)?,
+    };
+    client.cover = asked.cover;
+    client.tracking = None;
+    if asked.tracks {
+        // Without an ear nobody could be told. It is on its way.
+        let (tracker, is_new) = state.ears.reader(node).ok_or(Refused::Unheard)?;
+        if is_new {
+            state.tracking.start(&tracker);
+        }
+        client.tracking = Some(Tracked { tracker, caching: false });
+    }
+    Ok(())
 }
 
 /// A client that stands for those of another node.

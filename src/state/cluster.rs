@@ -8,7 +8,8 @@ use super::keyspace::Held;
 use super::partition::PARTITIONS;
 use super::replication::Role;
 use crate::cluster::link::Identity;
-use crate::cluster::metadata::{Metadata, NodeId};
+use crate::cluster::metadata::{Change, Metadata, NodeId, Outcome};
+use atomic_waker::AtomicWaker;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +30,36 @@ pub struct Cluster {
     waiters: Mutex<Vec<Waker>>,
     /// What this node proves to others.
     identity: RwLock<Option<Identity>>,
+    /// Changes that clients ask for, to be proposed in their order.
+    asked: Mutex<Vec<Arc<Asked>>>,
+    asking: AtomicWaker,
+    /// The version of the map whose settings hold here.
+    settled: AtomicU64,
+    /// Whether this node founded the cluster and has yet to say what its own settings are.
+    founded: AtomicBool,
+}
+
+/// A change of the metadata that a client asked for.
+pub struct Asked {
+    /// What is to be changed.
+    pub change: Change,
+    /// What came of it, once that is known; nothing if it is not known to have been made.
+    answer: Mutex<Option<Option<Outcome>>>,
+    waker: AtomicWaker,
+}
+
+impl Asked {
+    /// Says what came of it; nothing if that is not known.
+    pub fn answer(&self, outcome: Option<Outcome>) {
+        *self.answer.lock() = Some(outcome);
+        self.waker.wake();
+    }
+
+    /// What came of it, once it is answered.
+    pub fn poll(&self, task: &mut Context<'_>) -> Poll<Option<Outcome>> {
+        self.waker.register(task.waker());
+        self.answer.lock().map_or(Poll::Pending, Poll::Ready)
+    }
 }
 
 /// A node's clock for leases, in ns: any two readings are of one process, so it may begin anywhere.
@@ -63,6 +94,10 @@ impl Default for Cluster {
             clock: Clock::Running(Instant::now()),
             waiters: Mutex::default(),
             identity: RwLock::default(),
+            asked: Mutex::default(),
+            asking: AtomicWaker::new(),
+            settled: AtomicU64::new(0),
+            founded: AtomicBool::new(false),
         }
     }
 }
@@ -137,6 +172,51 @@ impl Cluster {
         if let Clock::ByHand(clock) = &self.clock {
             clock.store(now_ns, Ordering::Relaxed);
         }
+    }
+
+    /// Asks all members to agree on a change.
+    pub fn ask(&self, change: Change) -> Arc<Asked> {
+        let asked = Arc::new(Asked { change, answer: Mutex::default(), waker: AtomicWaker::new() });
+        self.asked.lock().push(Arc::clone(&asked));
+        self.asking.wake();
+        asked
+    }
+
+    /// Takes what was asked for, once there is something.
+    pub fn poll_asked(&self, task: &mut Context<'_>) -> Poll<Vec<Arc<Asked>>> {
+        self.asking.register(task.waker());
+        let asked = std::mem::take(&mut *self.asked.lock());
+        if asked.is_empty() { Poll::Pending } else { Poll::Ready(asked) }
+    }
+
+    /// Notes that the settings of the map's `version` hold at this node.
+    pub fn note_settled(&self, version: u64) {
+        self.settled.fetch_max(version, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Whether the settings of any map hold at this node.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire) > 0
+    }
+
+    /// Ready once the settings of the map's `version` hold at this node.
+    pub fn poll_settled(&self, version: u64, task: &mut Context<'_>) -> Poll<()> {
+        let is_settled = || self.settled.load(Ordering::Acquire) >= version;
+        if !is_settled() {
+            self.waiters.lock().push(task.waker().clone());
+        }
+        if is_settled() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Notes that this node founded the cluster: what it knows, others are to know.
+    pub fn note_founded(&self) {
+        self.founded.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Cluster::note_founded`] was called since this was last asked.
+    pub fn take_founded(&self) -> bool {
+        self.founded.swap(false, Ordering::AcqRel)
     }
 
     /// This node's clock for leases, in ns.

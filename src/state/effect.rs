@@ -58,6 +58,7 @@ pub fn write_put(out: &mut Vec<u8>, db: usize, entry: &Entry) {
     number(out, u64::from(extras.client_flags));
     number(out, extras.cas);
     number(out, u64::from(entry.clock()));
+    out.push(entry.marks().bits());
     match entry.value() {
         ValueRef::Inline(text) => bytes(out, text),
         ValueRef::Shared(text) => bytes(out, text),

@@ -8,6 +8,7 @@
 use super::State;
 use super::access::AccessClock;
 use super::stats::WorkerStats;
+use super::tracking::NOBODY;
 use crate::config::{id, notify};
 use crate::store::db::Db;
 use crate::store::entry::Entry;
@@ -88,7 +89,7 @@ pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -
         let fits = db.find(h, &best.key).is_some_and(|entry| !volatile || entry.expires_at().is_some());
         let evicted = if fits { db.remove(h, &best.key) } else { None };
         if evicted.is_some() {
-            state.key_changed(&mut partition, best.db, &best.key, 0);
+            state.key_changed(&mut partition, best.db, &best.key, NOBODY);
             partition.tell_copies(best.partition);
         }
         drop(partition);

@@ -7,6 +7,7 @@ use super::State;
 use super::lazyfree::Garbage;
 use super::partition::Partition;
 use super::stats::WorkerStats;
+use super::tracking::NOBODY;
 use crate::config::{id, notify};
 use crate::store::db::Gone;
 use crate::store::entry::Entry;
@@ -22,7 +23,7 @@ pub fn expire(
     dead: &mut Vec<Garbage>,
 ) {
     if let Some(entry) = partition.dbs[db].remove(h, key) {
-        state.key_changed(partition, db, key, 0);
+        state.key_changed(partition, db, key, NOBODY);
         bury(state, stats, db, entry, dead);
     }
 }
@@ -68,11 +69,11 @@ fn settle(
 ) {
     match gone {
         Gone::Entry(entry) => {
-            state.key_changed(partition, db, entry.key(), 0);
+            state.key_changed(partition, db, entry.key(), NOBODY);
             bury(state, stats, db, entry, dead);
         }
         Gone::Fields { key, count, emptied } => {
-            state.key_changed(partition, db, &key, 0);
+            state.key_changed(partition, db, &key, NOBODY);
             stats.expired_fields.add(count as u64);
             state.notify(notify::HASH, "hexpired", db, &key);
             if let Some(entry) = emptied {

@@ -8,6 +8,7 @@ pub mod clients;
 pub mod cluster;
 pub mod command_log;
 pub mod copies;
+pub mod ears;
 pub mod effect;
 pub mod errors;
 pub mod evict;
@@ -64,6 +65,8 @@ pub struct State {
     pub clients: clients::Clients,
     /// The nodes it shares its keys with.
     pub cluster: cluster::Cluster,
+    /// What these are to hear of it, and it of them.
+    pub ears: ears::Ears,
     /// Versions of values.
     pub versions: version::Versions,
     /// What only memcached clients care for.
@@ -125,6 +128,7 @@ impl State {
             pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
             cluster: cluster::Cluster::default(),
+            ears: ears::Ears::default(),
             versions: version::Versions::new(unix_ms() as u64 / 1000),
             memcache: memcache::Memcache::default(),
             stats: stats::Stats::new(workers, commands),
@@ -153,14 +157,30 @@ impl State {
         }
     }
 
-    /// Tells those who watch or cache `key` that the connection `by` (0: nobody) changed it.
+    /// Tells those who watch or cache `key` that `by` changed it.
     #[inline]
-    pub fn key_changed(&self, partition: &mut partition::Partition, db: usize, key: &[u8], by: u64) {
+    pub fn key_changed(
+        &self,
+        partition: &mut partition::Partition,
+        db: usize,
+        key: &[u8],
+        by: tracking::Author,
+    ) {
         partition.touch(db, key);
         partition.note_change(db, key);
-        if self.tracking.is_active() {
+        // Of what only follows another node, that node tells.
+        if self.tracking.is_active() && !SILENT.get() {
             self.tracking.changed(partition, key, by);
         }
+    }
+
+    /// Tells other nodes what the clients of this one are interested in, if that has changed; returns the version of it.
+    pub fn note_interest(&self) -> u64 {
+        self.ears.want(ears::Interest {
+            events: self.pubsub.hears_events(),
+            messages: !self.pubsub.is_empty(),
+            prefixes: self.tracking.own_prefixes(),
+        })
     }
 
     /// Sends what trackers are owed and keeps their table small. No partition is held.
@@ -226,16 +246,22 @@ impl State {
 
     #[cold]
     fn publish_event(&self, event: &str, db: usize, key: &[u8]) {
-        if self.pubsub.is_empty() || SILENT.get() {
+        let elsewhere = self.ears.want_events();
+        if self.pubsub.is_empty() && !elsewhere || SILENT.get() {
             return;
         }
+        let publish = |channel: &[u8], text: &[u8]| {
+            self.pubsub.publish(channel, text);
+            if elsewhere {
+                self.ears.tell_event(channel, text);
+            }
+        };
         let wanted = self.config.int(id::NOTIFY_KEYSPACE_EVENTS);
         if wanted & notify::KEYSPACE != 0 {
-            let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
-            self.pubsub.publish(&channel, event.as_bytes());
+            publish(&[format!("__keyspace@{db}__:").as_bytes(), key].concat(), event.as_bytes());
         }
         if wanted & notify::KEYEVENT != 0 {
-            self.pubsub.publish(format!("__keyevent@{db}__:{event}").as_bytes(), key);
+            publish(format!("__keyevent@{db}__:{event}").as_bytes(), key);
         }
     }
 

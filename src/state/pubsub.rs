@@ -33,6 +33,22 @@ pub struct PubSub {
     patterns: RwLock<BTreeMap<Box<[u8]>, Receivers>>,
     /// Subscriptions of all kinds: publishing to nobody costs one load.
     count: AtomicUsize,
+    /// Those by which events of keys may be heard.
+    for_events: AtomicUsize,
+}
+
+/// Whether events of keys may be heard by a subscription.
+fn hears_events(kind: Kind, name: &[u8]) -> bool {
+    const EVENTS: &[u8] = b"__key";
+    let literal = match kind {
+        Kind::Shard => return false,
+        Kind::Channel => name,
+        Kind::Pattern => {
+            let end = name.iter().position(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'));
+            &name[..end.unwrap_or(name.len())]
+        }
+    };
+    literal.starts_with(EVENTS) || kind == Kind::Pattern && EVENTS.starts_with(literal)
 }
 
 /// A message in the versions its receivers want, each made when the first wants it.
@@ -75,6 +91,7 @@ impl PubSub {
             Kind::Pattern => self.patterns.write().entry(name.into()).or_default().push(client),
         }
         self.count.fetch_add(1, Ordering::Relaxed);
+        self.for_events.fetch_add(usize::from(hears_events(kind, name)), Ordering::Relaxed);
     }
 
     /// Ends a subscription of `client`.
@@ -99,6 +116,12 @@ impl PubSub {
             }
         }
         self.count.fetch_sub(1, Ordering::Relaxed);
+        self.for_events.fetch_sub(usize::from(hears_events(kind, name)), Ordering::Relaxed);
+    }
+
+    /// Whether anybody may hear events of keys.
+    pub fn hears_events(&self) -> bool {
+        self.for_events.load(Ordering::Relaxed) > 0
     }
 
     /// Sends `text` to the listeners of `channel` and returns how many there were.
@@ -157,5 +180,28 @@ impl PubSub {
     /// Whether nobody listens to anything.
     pub fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_hear_events_of_keys_is_known_by_its_name() {
+        for (kind, name, hears) in [
+            (Kind::Channel, "__keyspace@0__:k", true),
+            (Kind::Channel, "news", false),
+            (Kind::Channel, "*", false),
+            (Kind::Pattern, "*", true),
+            (Kind::Pattern, "__ke*", true),
+            (Kind::Pattern, "__keyevent@*:del", true),
+            (Kind::Pattern, "[_a]*", true),
+            (Kind::Pattern, "news.*", false),
+            (Kind::Pattern, "__no*", false),
+            (Kind::Shard, "__keyspace@0__:k", false),
+        ] {
+            assert_eq!(hears_events(kind, name.as_bytes()), hears, "{kind:?} {name}");
+        }
     }
 }

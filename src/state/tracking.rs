@@ -5,9 +5,15 @@
 //! are owed is collected and sent once the command that changed the keys is done, in one message per prefix.
 //!
 //! Trackers switched off stay behind in partitions and are passed over.
+//!
+//! In a cluster a key may be read, and change, at another node than the one its reader is connected to. That node then remembers it for
+//! the reader's node, as a tracker which that node has there ([`Tracker::of_node`]), and this one for the reader. A change passes from the
+//! one to the other, a partition that moves is forgotten by both.
 
 use super::clients::{ClientShared, Mail};
+use super::ears::{Ear, Word};
 use super::partition::{PARTITIONS, Partition};
+use crate::cluster::metadata::NodeId;
 use parking_lot::{Mutex, RwLock};
 use shoal_protocol::resp::{Output, Proto};
 use std::sync::Arc;
@@ -30,10 +36,28 @@ pub enum Mode {
     Broadcast,
 }
 
-/// One connection's tracking.
+/// Who changed a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Author {
+    /// The node it is connected to; 0 for this one.
+    pub node: NodeId,
+    /// Its connection there; 0 for nobody.
+    pub client: u64,
+}
+
+/// Nobody: what expires or is evicted.
+pub const NOBODY: Author = Author { node: 0, client: 0 };
+
+/// Whose a tracker is.
+enum Owner {
+    Client(Arc<ClientShared>),
+    /// Another node's clients.
+    Node(Arc<Ear>),
+}
+
+/// One connection's tracking, or that of another node for its connections.
 pub struct Tracker {
-    /// Whose it is.
-    pub owner: Arc<ClientShared>,
+    owner: Owner,
     /// Who is told instead, if anyone.
     pub redirect: Option<Arc<ClientShared>>,
     /// Which reads are remembered.
@@ -45,7 +69,7 @@ pub struct Tracker {
     /// Whether the connection to which it redirects is gone.
     pub broken: AtomicBool,
     on: AtomicBool,
-    owed: Mutex<Vec<Box<[u8]>>>,
+    owed: Mutex<Vec<(Box<[u8]>, u64)>>,
 }
 
 impl Tracker {
@@ -58,7 +82,7 @@ impl Tracker {
         prefixes: Vec<Box<[u8]>>,
     ) -> Arc<Tracker> {
         Arc::new(Tracker {
-            owner,
+            owner: Owner::Client(owner),
             redirect,
             mode,
             no_loop,
@@ -69,15 +93,48 @@ impl Tracker {
         })
     }
 
+    /// The tracking of a node whose clients read here, or listen to `prefixes`.
+    pub fn of_node(ear: &Arc<Ear>, mode: Mode, prefixes: Vec<Box<[u8]>>) -> Arc<Tracker> {
+        Arc::new(Tracker {
+            owner: Owner::Node(Arc::clone(ear)),
+            redirect: None,
+            mode,
+            no_loop: false,
+            prefixes,
+            broken: AtomicBool::new(false),
+            on: AtomicBool::new(true),
+            owed: Mutex::default(),
+        })
+    }
+
+    /// The connection whose it is, unless it is another node's.
+    pub fn client(&self) -> Option<&Arc<ClientShared>> {
+        match &self.owner {
+            Owner::Client(client) => Some(client),
+            Owner::Node(_) => None,
+        }
+    }
+
+    /// Whether what `by` changes is not told.
+    fn ignores(&self, by: Author) -> bool {
+        self.no_loop && by.node == 0 && self.client().is_some_and(|client| client.id == by.client)
+    }
+
+    /// The connection `by`, as the node whose tracking this is knows it; 0 if it is not one of its own.
+    fn author_there(&self, by: Author) -> u64 {
+        match &self.owner {
+            Owner::Node(ear) if ear.node == by.node => by.client,
+            _ => 0,
+        }
+    }
+
     /// Sends what `keys` writes, unless the receiver cannot understand it.
     fn tell(&self, keys: impl FnOnce(&mut Output)) {
-        if !self.on.load(Ordering::Relaxed) {
-            return;
-        }
-        let target = self.redirect.as_ref().unwrap_or(&self.owner);
+        let Some(owner) = self.client().filter(|_| self.on.load(Ordering::Relaxed)) else { return };
+        let target = self.redirect.as_ref().unwrap_or(owner);
         if target.is_closed() {
             if self.redirect.is_some() && !self.broken.swap(true, Ordering::Relaxed) {
-                self.tell_broken(target.id);
+                tell_broken(owner, target.id);
             }
             return;
         }
@@ -98,21 +155,56 @@ impl Tracker {
         target.send(Mail::Push(out.take_bytes().into()));
     }
 
-    fn tell_broken(&self, id: u64) {
-        if self.owner.resp3.load(Ordering::Relaxed) {
-            let mut out = Output::new(Proto::Resp3);
-            out.push(2);
-            out.bulk(b"tracking-redir-broken");
-            out.int(id as i64);
-            self.owner.send(Mail::Push(out.take_bytes().into()));
-        }
-    }
-
-    fn tell_keys(&self, keys: &[Box<[u8]>]) {
+    fn tell_keys(&self, keys: &[&[u8]]) {
         self.tell(|out| {
             out.array(keys.len());
             keys.iter().for_each(|key| out.bulk(key));
         });
+    }
+
+    /// Tells that `key`, which was remembered, changed.
+    fn tell_changed(&self, key: &[u8], by: Author) {
+        match &self.owner {
+            Owner::Client(_) if self.ignores(by) => {}
+            Owner::Client(_) => self.tell_keys(&[key]),
+            Owner::Node(ear) => {
+                if self.on.load(Ordering::Relaxed) {
+                    ear.tell(Word::Changed { key: key.to_vec(), by: self.author_there(by) });
+                }
+            }
+        }
+    }
+
+    /// Sends what a broadcast tracker is owed.
+    fn pay(&self) {
+        let owed = std::mem::take(&mut *self.owed.lock());
+        if owed.is_empty() {
+            return;
+        }
+        if let Owner::Node(ear) = &self.owner {
+            if self.on.load(Ordering::Relaxed) {
+                ear.tell(Word::Broadcast(owed.into_iter().map(|(key, by)| (key.into(), by)).collect()));
+            }
+            return;
+        }
+        // A message for each prefix, as these never overlap.
+        for prefix in &self.prefixes {
+            let keys = owed.iter().map(|(key, _)| &**key);
+            let keys: Vec<&[u8]> = keys.filter(|key| key.starts_with(prefix)).collect();
+            if !keys.is_empty() {
+                self.tell_keys(&keys);
+            }
+        }
+    }
+}
+
+fn tell_broken(owner: &ClientShared, id: u64) {
+    if owner.resp3.load(Ordering::Relaxed) {
+        let mut out = Output::new(Proto::Resp3);
+        out.push(2);
+        out.bulk(b"tracking-redir-broken");
+        out.int(id as i64);
+        owner.send(Mail::Push(out.take_bytes().into()));
     }
 }
 
@@ -136,7 +228,7 @@ impl Tracking {
 
     /// How many connections track.
     pub fn clients(&self) -> usize {
-        self.on.load(Ordering::Relaxed)
+        self.all.read().iter().filter(|tracker| tracker.client().is_some()).count()
     }
 
     /// How many keys are remembered.
@@ -146,7 +238,22 @@ impl Tracking {
 
     /// How many prefixes are listened to.
     pub fn prefixes(&self) -> usize {
-        self.all.read().iter().map(|tracker| tracker.prefixes.len()).sum()
+        let all = self.all.read();
+        all.iter().filter(|tracker| tracker.client().is_some()).map(|tracker| tracker.prefixes.len()).sum()
+    }
+
+    /// The prefixes that connections of this node listen to.
+    pub fn own_prefixes(&self) -> Vec<Vec<u8>> {
+        if self.broadcasting.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let all = self.all.read();
+        let own = all.iter().filter(|tracker| tracker.client().is_some());
+        let mut prefixes: Vec<Vec<u8>> =
+            own.flat_map(|tracker| &tracker.prefixes).map(|prefix| prefix.to_vec()).collect();
+        prefixes.sort();
+        prefixes.dedup();
+        prefixes
     }
 
     /// The tracking of the connection `id`.
@@ -154,7 +261,8 @@ impl Tracking {
         if !self.is_active() {
             return None;
         }
-        self.all.read().iter().find(|tracker| tracker.owner.id == id).cloned()
+        let all = self.all.read();
+        all.iter().find(|tracker| tracker.client().is_some_and(|client| client.id == id)).cloned()
     }
 
     /// Begins tracking.
@@ -180,28 +288,50 @@ impl Tracking {
         }
     }
 
-    /// Tells whoever caches `key` that the connection `by` (0: nobody) changed it.
-    pub fn changed(&self, partition: &mut Partition, key: &[u8], by: u64) {
-        if let Some(trackers) = partition.untrack(key) {
-            self.keys.fetch_sub(1, Ordering::Relaxed);
-            for tracker in trackers {
-                if !(tracker.no_loop && tracker.owner.id == by) {
-                    tracker.tell_keys(&[key.into()]);
-                }
-            }
-        }
+    /// Tells whoever caches `key` that `by` changed it.
+    pub fn changed(&self, partition: &mut Partition, key: &[u8], by: Author) {
+        self.forget(partition, key, by);
         if self.broadcasting.load(Ordering::Relaxed) > 0 {
-            self.owe(key, by);
+            self.owe(key, by, |_| true);
         }
     }
 
-    fn owe(&self, key: &[u8], by: u64) {
+    /// Tells whoever has read `key` that `by` changed it.
+    pub fn forget(&self, partition: &mut Partition, key: &[u8], by: Author) {
+        if let Some(trackers) = partition.untrack(key) {
+            self.keys.fetch_sub(1, Ordering::Relaxed);
+            trackers.iter().for_each(|tracker| tracker.tell_changed(key, by));
+        }
+    }
+
+    /// Tells whoever has read keys of a partition that they may have changed: nobody here would know.
+    pub fn forget_all(&self, partition: &mut Partition) {
+        while let Some(key) = partition.tracked_key() {
+            self.forget(partition, &key, NOBODY);
+        }
+    }
+
+    /// Tells this node's connections that listen to prefixes of keys which changed at another node.
+    pub fn changed_elsewhere<'k>(&self, keys: impl Iterator<Item = (&'k [u8], u64)>) {
+        for (key, client) in keys {
+            self.owe(key, Author { node: 0, client }, |tracker| tracker.client().is_some());
+        }
+        self.settle();
+    }
+
+    /// Tells this node's connections that listen to prefixes that something may have changed at another node unnoticed.
+    pub fn missed(&self) {
+        let all = self.all.read();
+        all.iter().filter(|tracker| tracker.mode == Mode::Broadcast).for_each(|t| t.tell(Output::null_array));
+    }
+
+    fn owe(&self, key: &[u8], by: Author, concerns: impl Fn(&Tracker) -> bool) {
         for tracker in self.all.read().iter() {
             let listens = tracker.prefixes.iter().any(|prefix| key.starts_with(prefix));
-            if tracker.mode == Mode::Broadcast && listens && !(tracker.no_loop && tracker.owner.id == by) {
+            if tracker.mode == Mode::Broadcast && listens && !tracker.ignores(by) && concerns(tracker) {
                 let mut owed = tracker.owed.lock();
-                if !owed.iter().any(|other| **other == *key) {
-                    owed.push(key.into());
+                if !owed.iter().any(|(other, _)| **other == *key) {
+                    owed.push((key.into(), tracker.author_there(by)));
                     self.owing.store(true, Ordering::Relaxed);
                 }
             }
@@ -219,19 +349,10 @@ impl Tracking {
     #[cold]
     fn pay(&self) {
         self.owing.store(false, Ordering::Relaxed);
-        for tracker in self.all.read().iter() {
-            let owed = std::mem::take(&mut *tracker.owed.lock());
-            // A message for each prefix, as these never overlap.
-            for prefix in &tracker.prefixes {
-                let keys: Vec<_> = owed.iter().filter(|key| key.starts_with(prefix)).cloned().collect();
-                if !keys.is_empty() {
-                    tracker.tell_keys(&keys);
-                }
-            }
-        }
+        self.all.read().iter().for_each(|tracker| tracker.pay());
     }
 
-    /// Tells all trackers that everything is gone; the partitions have forgotten so many keys.
+    /// Tells all connections that everything is gone, as each node does; the partitions have forgotten so many keys.
     pub fn flushed(&self, forgotten: usize) {
         self.keys.fetch_sub(forgotten, Ordering::Relaxed);
         for tracker in self.all.read().iter() {
@@ -253,7 +374,7 @@ impl Tracking {
                 while self.is_over(most)
                     && let Some(key) = partition.tracked_key()
                 {
-                    self.changed(partition, &key, 0);
+                    self.changed(partition, &key, NOBODY);
                 }
             });
             if !self.is_over(most) {

@@ -49,6 +49,18 @@ pub enum Mark {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Marks(u8);
 
+impl Marks {
+    /// As a number.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From the number that [`Marks::bits`] gave; what is none of them is left out.
+    pub fn from_bits(bits: u8) -> Marks {
+        Marks(bits & MARKS)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Tag {

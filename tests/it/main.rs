@@ -7,4 +7,5 @@ mod harness;
 mod keyspace;
 mod lifecycle;
 mod memcache;
+mod reach;
 mod transcripts;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use shoal_testkit::transcript::{Level, Transcript};
 use shoal_testkit::{Server, Value};
 
+use crate::cluster::Cluster;
 use crate::harness;
 
 /// Names the files; each is a test.
@@ -113,6 +114,15 @@ fn every_file_is_a_test() {
         .collect();
     let names: BTreeSet<String> = NAMES.iter().map(|n| n.to_string()).collect();
     assert_eq!(files, names);
+}
+
+/// A client of any node of a cluster sees what it would see on one node.
+#[test]
+fn a_cluster_says_the_same() {
+    let cluster = Cluster::start(3);
+    let failures: Vec<String> =
+        NAMES.iter().flat_map(|name| read(name).run_in_cluster(&cluster.nodes)).collect();
+    verdict(&failures);
 }
 
 /// What the transcripts expect is what the servers do that clients know.

@@ -97,7 +97,11 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
 
 /// The metadata that is in a snapshot.
 pub(super) fn decode_metadata(bytes: &[u8]) -> io::Result<Metadata> {
-    let metadata: Metadata = decode(bytes)?;
+    // What was written before there were settings ends where those are kept: with none.
+    let metadata: Metadata = decode(bytes).or_else(|error| {
+        let ended = [bytes, &[0]].concat();
+        decode(&ended).map_err(|_| error)
+    })?;
     if metadata.partitions.len() != PARTITIONS {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not as many partitions as there are"));
     }

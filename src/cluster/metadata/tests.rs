@@ -152,3 +152,23 @@ fn check(metadata: &Metadata, now: &Assignment, then: &Assignment, change: &Chan
         assert!(then.in_sync.contains(&next), "seed {seed}: {change:?} promoted {next} of {then:?}");
     }
 }
+
+#[test]
+fn settings_are_kept_until_they_are_set_anew() {
+    let mut metadata = Metadata::default();
+    let user = Setting::User(b"ann".to_vec());
+    let library = Setting::Library("lib".into());
+    let on = |value: &str| Some(value.as_bytes().to_vec());
+    let both = vec![(user.clone(), on("on +@all")), (library.clone(), on("code"))];
+    assert_eq!(metadata.apply(Change::Set(both.clone())), Outcome::Set(1));
+    // Said twice it is said once.
+    assert_eq!(metadata.apply(Change::Set(both)), Outcome::Set(1));
+    assert_eq!(metadata.settings[&user], on("on +@all"));
+    // A user that is gone is remembered as such, as a node's own file may name it; a library is not.
+    assert_eq!(
+        metadata.apply(Change::Set(vec![(user.clone(), None), (library.clone(), None)])),
+        Outcome::Set(2)
+    );
+    assert_eq!(metadata.settings.get(&user), Some(&None));
+    assert_eq!(metadata.settings.get(&library), None);
+}

@@ -4,6 +4,8 @@ use crate::command::call::{Flow, Site, call};
 use crate::config::Config;
 use crate::state::replication::{Feed, Record, Replication, Role};
 use crate::state::stats::Stats;
+use crate::store::entry::Mark;
+use crate::store::hash::hash;
 use std::task::{Context, Poll, Waker};
 
 /// A node whose every partition is copied to a feed, or is a copy.
@@ -155,6 +157,12 @@ fn contents_make_an_equal_partition() {
     {
         run(&source, &mut client, line);
     }
+    // What memcached's clients left on a value goes with it.
+    source.keyspace.each(|_, partition| {
+        if let Some(place) = partition.dbs[0].locate(hash(b"a"), b"a") {
+            partition.dbs[0].at_mut(place).expect("just found").mark(Mark::Won, true);
+        }
+    });
     let copy = node(Role::Replica, None);
     let (own, mut replayer) = (Stats::new(0, table::len()), Replayer::new(&copy));
     source.keyspace.each(|number, partition| {

@@ -22,7 +22,11 @@
 //! @resp 3                   the rest of the section is for this version only
 //! @newer why                the next step does what Redis 7.0 does not
 //! @new why                  and so does the rest of the section
+//! @one-node why             the section, or before the first one the file, is about a single node
 //! ```
+//!
+//! A cluster is held the same conversations as one node; what an administrator says to each node of one (CONFIG SET and its like) is
+//! said to all.
 //!
 //! A file that begins with `@memcached` speaks the memcached protocol: `>` lines are sent together as they
 //! stand, and the lines up to the next blank one are all that may come back, `*` standing for any run of
@@ -39,6 +43,10 @@ use crate::{memcache, resp};
 /// How long "no reply comes" is watched for.
 const SILENCE: Duration = Duration::from_millis(30);
 
+/// What a cluster answers where the keys of one request, transaction or script are served by several nodes. Which do depends on the run.
+const SCATTERED: &[&str] =
+    &["CROSSSLOT", "WATCH of a key that another node serves", "access keys that another node serves"];
+
 /// A file of conversations.
 pub struct Transcript {
     name: String,
@@ -48,6 +56,8 @@ pub struct Transcript {
 
 struct Section {
     title: String,
+    /// Whether a cluster does otherwise, for a reason that the file gives.
+    one_node: bool,
     steps: Vec<Step>,
 }
 
@@ -107,14 +117,24 @@ impl Transcript {
     /// Reads `text`; the error names the line.
     pub fn parse(name: &str, text: &str) -> Result<Transcript, String> {
         let memcached = text.starts_with("@memcached");
-        let mut reader =
-            Reader { lines: text.lines().enumerate().peekable(), only: None, newer: false, all_newer: false };
-        let mut sections = vec![Section { title: String::new(), steps: Vec::new() }];
+        let mut reader = Reader {
+            lines: text.lines().enumerate().peekable(),
+            only: None,
+            newer: false,
+            all_newer: false,
+            one_node: false,
+        };
+        let mut sections = vec![Section { title: String::new(), one_node: false, steps: Vec::new() }];
+        let mut file_is_one_node = false;
         while let Some((at, line)) = reader.lines.next() {
             let fail = |e: String| format!("{name}:{}: {e}", at + 1);
             if let Some(title) = line.strip_prefix("==") {
-                sections.push(Section { title: title.trim().into(), steps: Vec::new() });
-                (reader.only, reader.all_newer) = (None, false);
+                if sections.len() == 1 {
+                    file_is_one_node = reader.one_node;
+                }
+                let one_node = file_is_one_node;
+                sections.push(Section { title: title.trim().into(), one_node, steps: Vec::new() });
+                (reader.only, reader.all_newer, reader.one_node) = (None, false, false);
                 continue;
             }
             let step = match memcached {
@@ -123,6 +143,7 @@ impl Transcript {
             };
             let section = sections.last_mut().expect("there is one from the start");
             section.steps.extend(step.map_err(fail)?);
+            section.one_node |= reader.one_node;
         }
         sections.retain(|s| !s.steps.is_empty());
         Ok(Transcript { name: name.into(), memcached, sections })
@@ -135,11 +156,24 @@ impl Transcript {
 
     /// Holds every conversation with `server`, and returns what went wrong, one entry per step.
     pub fn run(&self, server: &Server, level: Level) -> Vec<String> {
+        self.run_on(std::slice::from_ref(server), level)
+    }
+
+    /// Holds every conversation that is not about a single node with one node or another of a cluster.
+    pub fn run_in_cluster(&self, nodes: &[Server]) -> Vec<String> {
+        self.run_on(nodes, Level::Full)
+    }
+
+    fn run_on(&self, nodes: &[Server], level: Level) -> Vec<String> {
         let versions: &[u8] = if self.memcached { &[0] } else { &[2, 3] };
         let mut failures = Vec::new();
         for &version in versions {
-            for section in &self.sections {
-                let mut run = Run { server, version, level, resp: HashMap::new(), memcached: HashMap::new() };
+            let held = self.sections.iter().filter(|section| nodes.len() == 1 || !section.one_node);
+            for (at, section) in held.enumerate() {
+                let (server, rest) = nodes[at % nodes.len()..].split_first().expect("there is a node");
+                let others = rest.iter().chain(&nodes[..at % nodes.len()]).collect();
+                let (resp, memcached) = (HashMap::new(), HashMap::new());
+                let mut run = Run { server, others, version, level, resp, memcached };
                 if let Err(e) = self.run_section(section, &mut run, &mut failures) {
                     failures.push(format!("{} in section {:?}: {e}", self.name, section.title));
                 }
@@ -151,6 +185,7 @@ impl Transcript {
     fn run_section(&self, section: &Section, run: &mut Run, failures: &mut Vec<String>) -> io::Result<()> {
         run.reset(self.memcached)?;
         let version = run.version;
+        let before = failures.len();
         for step in section.steps.iter().filter(|s| s.only.is_none_or(|v| v == version)) {
             let verdict = match self.memcached {
                 true => run.memcached_step(step),
@@ -161,6 +196,11 @@ impl Transcript {
             if let Some(what) = verdict.filter(|_| !(step.newer && run.level == Level::Redis70)) {
                 let protocol = if self.memcached { String::new() } else { format!(" (RESP{})", run.version) };
                 failures.push(format!("{}:{}{protocol}: {what}", self.name, step.line));
+                // What follows may follow from that.
+                if !run.others.is_empty() && SCATTERED.iter().any(|text| what.contains(text)) {
+                    failures.truncate(before);
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -173,6 +213,7 @@ struct Reader<'a> {
     only: Option<u8>,
     newer: bool,
     all_newer: bool,
+    one_node: bool,
 }
 
 impl Reader<'_> {
@@ -208,6 +249,10 @@ impl Reader<'_> {
             }
             ("new", why) if !why.is_empty() => {
                 self.all_newer = true;
+                Ok(None)
+            }
+            ("one-node", why) if !why.is_empty() => {
+                self.one_node = true;
                 Ok(None)
             }
             ("resp", version @ ("2" | "3")) => {
@@ -323,7 +368,10 @@ fn open_brackets(text: &str) -> bool {
 
 /// One section being held with one server in one protocol version.
 struct Run<'a> {
+    /// The node its connections are made to.
     server: &'a Server,
+    /// The other nodes of its cluster.
+    others: Vec<&'a Server>,
     version: u8,
     level: Level,
     resp: HashMap<String, resp::Client>,
@@ -335,6 +383,21 @@ impl Run<'_> {
         match memcached {
             true => memcache::Client::connect(self.server.memcached_addr())?.line("flush_all").map(drop),
             false => resp::Client::connect(self.server.resp_addr())?.call(&["FLUSHALL"]).map(drop),
+        }
+    }
+
+    /// Says to each of the other nodes what is set for each node of its own. What they answer, and whether they want a password
+    /// first, is not what this is about.
+    fn tell_others(&self, args: &[Vec<u8>]) {
+        let is =
+            |at: usize, word: &str| args.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+        let sets = is(1, "set") || is(1, "resetstat");
+        let is_for_each = is(0, "config") && sets
+            || is(0, "debug") && args.get(1).is_some_and(|arg| arg.to_ascii_lowercase().starts_with(b"set-"));
+        if is_for_each {
+            for node in &self.others {
+                let _ = resp::Client::connect(node.resp_addr()).and_then(|mut client| client.call(args));
+            }
         }
     }
 
@@ -375,6 +438,9 @@ impl Run<'_> {
             Expected::Reply { resp2, resp3 } => {
                 let expected = if version == 2 { resp2 } else { resp3 };
                 let got = client.recv()?;
+                if let Action::Call(args) = &step.action {
+                    self.tell_others(args);
+                }
                 let fits = expected.pattern.matches(&got, version);
                 (!fits).then(|| format!("expected {}\n    got      {got}", expected.text))
             }
