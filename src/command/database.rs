@@ -189,6 +189,12 @@ fn keys(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     Ok(())
 }
 
+/// The first partition that may have anything a SCAN asks for, as far as its options can be read.
+pub(super) fn scan_begins(args: Args) -> u8 {
+    let pattern = (2..args.len().saturating_sub(1)).rfind(|at| is(&args[*at], "match"));
+    *partitions(pattern.map(|at| &args[at + 1])).start()
+}
+
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
 fn scan_(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let cursor = scan::cursor(&args[1])?;

@@ -318,9 +318,9 @@ fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
 fn whole(site: &Site, command: &Command, args: Args) -> Option<Vec<Part>> {
     let cluster = &site.state.cluster;
     if command.name == "scan" {
-        // Whoever serves the partition that the cursor is in; what is no cursor is told so here.
+        // Whoever serves the partition that the cursor is in, or the first behind it that may have what is wanted; what is no cursor is told so here.
         let cursor: u64 = std::str::from_utf8(args.get(1)?).ok()?.parse().ok()?;
-        let partition = u8::try_from(cursor >> 32).ok()?;
+        let partition = u8::try_from(cursor >> 32).ok()?.max(super::database::scan_begins(args));
         return Some(vec![Part::new(Target::Partition(partition), command, args)]);
     }
     spread(command)?;
