@@ -6,7 +6,9 @@ use super::{ears, listen, member, reconfigure, settings, unix};
 use crate::config::{Config, id};
 use crate::error::Error;
 use crate::state::State;
+use crate::store::hash;
 use crate::worker::{Worker, tick};
+use sha2::{Digest, Sha256};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,6 +66,7 @@ impl Node {
                 addresses
             }
         };
+        seed_hash(&config);
         let listeners = Arc::new(Listeners::new(workers));
         // Without a port of its own it listens on a free one, unless it can be reached otherwise.
         if config.int(id::PORT) == 0 && config.text(id::UNIXSOCKET).is_empty() {
@@ -189,6 +192,20 @@ impl Drop for Node {
             self.stop();
             self.join_workers();
         }
+    }
+}
+
+/// Has the members of a cluster hash alike, if there is something that they alone know.
+fn seed_hash(config: &Config) {
+    let secret = config.text(id::CLUSTER_SECRET);
+    if !secret.is_empty() {
+        let digest =
+            Sha256::new().chain_update(b"the hash of keys").chain_update(secret.as_bytes()).finalize();
+        let mut seed = [0; 4];
+        for (word, bytes) in seed.iter_mut().zip(digest.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        hash::seed(seed);
     }
 }
 

@@ -23,9 +23,14 @@ pub struct Cluster {
 impl Cluster {
     /// One of so many nodes that has settled.
     pub fn start(size: usize) -> Cluster {
-        let mut cluster = Cluster { nodes: vec![member(None)] };
+        Cluster::start_with(size, &[])
+    }
+
+    /// The same, with further directives for each node.
+    pub fn start_with(size: usize, directives: &[&str]) -> Cluster {
+        let mut cluster = Cluster { nodes: vec![member_with(None, directives)] };
         for _ in 1..size {
-            let node = member(Some(&cluster.nodes[0]));
+            let node = member_with(Some(&cluster.nodes[0]), directives);
             cluster.nodes.push(node);
         }
         cluster.settle(size);
@@ -78,6 +83,10 @@ impl Cluster {
 
 /// A node that founds a cluster, or joins that of `seed`.
 pub fn member(seed: Option<&Server>) -> Server {
+    member_with(seed, &[])
+}
+
+fn member_with(seed: Option<&Server>, directives: &[&str]) -> Server {
     let cluster_port = shoal_testkit::server::free_port().expect("a free port").to_string();
     let mut args = vec!["--cluster-port", &cluster_port];
     let seed = seed.map(|seed| {
@@ -87,6 +96,7 @@ pub fn member(seed: Option<&Server>) -> Server {
     if let Some(seed) = &seed {
         args.extend(["--join", seed]);
     }
+    args.extend(directives);
     let node = harness::node(&args);
     std::fs::write(node.dir().join("cluster-port"), &cluster_port).expect("its directory is there");
     node
