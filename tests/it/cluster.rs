@@ -57,7 +57,7 @@ impl Cluster {
     fn is_spread(&self, serving: usize) -> bool {
         let slots = self.nodes.iter().filter_map(|node| slots(node).ok()).find(|slots| !slots.is_empty());
         let holders = || slots.iter().flatten().map(|(holders, _)| holders);
-        let primaries: std::collections::BTreeSet<&String> = holders().map(|holders| &holders[0]).collect();
+        let primaries: std::collections::BTreeSet<&String> = holders().filter_map(|holders| holders.first()).collect();
         primaries.len() == serving && holders().all(|holders| holders.len() == 2.min(serving))
     }
 
