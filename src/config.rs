@@ -194,6 +194,11 @@ impl Config {
         }
     }
 
+    /// The databases in which writes are acknowledged before copies have them, a bit each; the last stands for all from the 64th on.
+    pub fn acknowledged_at_once(&self) -> u64 {
+        value::acknowledged_at_once(&self.text(id::ACK))
+    }
+
     /// The port for other nodes: as set, or `port` (`tls-port` if that is off) plus 10000. `None` when there is
     /// no such port.
     pub fn cluster_port(&self) -> Option<u16> {

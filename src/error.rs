@@ -46,6 +46,8 @@ pub enum Error {
     CommandLine(String),
     /// The configuration file cannot be rewritten, as this node was started without one.
     NoConfigFile,
+    /// A node that ran cannot go on. The text says why.
+    Failed(String),
 }
 
 /// A directive that could not be taken.
@@ -88,7 +90,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Directive(bad) => bad.fmt(f),
-            Error::Conflict(text) | Error::CommandLine(text) => f.write_str(text),
+            Error::Conflict(text) | Error::CommandLine(text) | Error::Failed(text) => f.write_str(text),
             Error::Read { path, .. } => write!(f, "cannot read {}", path.display()),
             Error::Write { path, .. } => write!(f, "cannot write {}", path.display()),
             Error::Listen { address, .. } => write!(f, "cannot listen on {address}"),
@@ -105,7 +107,11 @@ impl std::error::Error for Error {
             | Error::Write { source, .. }
             | Error::Listen { source, .. }
             | Error::Thread { source } => Some(source),
-            Error::Directive(_) | Error::Conflict(_) | Error::CommandLine(_) | Error::NoConfigFile => None,
+            Error::Directive(_)
+            | Error::Conflict(_)
+            | Error::CommandLine(_)
+            | Error::NoConfigFile
+            | Error::Failed(_) => None,
         }
     }
 }

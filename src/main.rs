@@ -14,8 +14,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let text = shoal::error::chain(&error);
-            // A terminal would show it twice.
-            if shoal::server::log::is_in_a_file() {
+            // A terminal would show it twice; what ended a running node is in the log already.
+            if shoal::server::log::is_in_a_file() && !matches!(error, Error::Failed(_)) {
                 tracing::error!("cannot start: {text}");
             }
             eprintln!("shoal: {text}");
@@ -46,7 +46,7 @@ fn run() -> Result<(), Error> {
     service::notify(&state.config, "READY=1");
     node.run_until(signals);
     service::notify(&state.config, "STOPPING=1");
-    Ok(())
+    state.failure().map_or(Ok(()), |why| Err(Error::Failed(why.to_string())))
 }
 
 /// Says who this is, and what was asked for in vain.

@@ -119,6 +119,8 @@ pub struct Metadata {
     /// What all nodes are to know besides keys. Nothing stands for what is to be there no more, whatever a node's own
     /// configuration says.
     pub settings: BTreeMap<Setting, Option<Vec<u8>>>,
+    /// Partitions placed by hand: who is to serve them whenever it can.
+    pub pins: BTreeMap<u8, NodeId>,
 }
 
 /// What a setting is about.
@@ -144,6 +146,7 @@ impl Default for Metadata {
             partitions: vec![Assignment::default(); PARTITIONS],
             copies: 2,
             settings: BTreeMap::new(),
+            pins: BTreeMap::new(),
         }
     }
 }
@@ -247,6 +250,13 @@ pub enum Change {
     Several(Vec<Change>),
     /// All nodes are to know these.
     Set(Settings),
+    /// Partitions are placed by hand.
+    Pin {
+        /// Which ones.
+        partitions: Vec<u8>,
+        /// Who is to serve them whenever it can; nobody leaves them to the plan again.
+        node: Option<NodeId>,
+    },
 }
 
 /// What came of a change.
@@ -304,6 +314,7 @@ impl Metadata {
             Change::HandedOver { partition, epoch, to } => self.handed_over(partition, epoch, to),
             Change::Restart { partition, epoch, node } => self.restart(partition, epoch, node),
             Change::Copies(copies) => self.set_copies(copies),
+            Change::Pin { partitions, node } => self.pin(&partitions, node),
         };
         self.version += u64::from(outcome == Outcome::Changed);
         outcome
@@ -451,6 +462,7 @@ impl Metadata {
             }
         }
         self.members.remove(&node);
+        self.pins.retain(|_, pinned| *pinned != node);
         Outcome::Changed
     }
 
@@ -607,5 +619,24 @@ impl Metadata {
         }
         self.copies = copies;
         Outcome::Changed
+    }
+
+    fn pin(&mut self, partitions: &[u8], node: Option<NodeId>) -> Outcome {
+        match node.map(|node| self.members.get(&node)) {
+            Some(None) => return Outcome::Refused(Refusal::Unknown),
+            Some(Some(member)) if member.witness => return Outcome::Refused(Refusal::WrongRole),
+            _ => {}
+        }
+        let mut outcome = Outcome::Unchanged;
+        for partition in partitions {
+            let before = match node {
+                Some(node) => self.pins.insert(*partition, node),
+                None => self.pins.remove(partition),
+            };
+            if before != node {
+                outcome = Outcome::Changed;
+            }
+        }
+        outcome
     }
 }

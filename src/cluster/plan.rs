@@ -3,8 +3,10 @@
 //! [`plan`] looks at the metadata alone and names the next few changes towards the wanted state; when those are made it is
 //! asked again. It is right to stop, to go on under another leader, or to be late at any point, as each change is safe by
 //! itself (see [`metadata`](super::metadata)).
+//!
+//! What was placed by hand goes to its node first, and stays; all else is spread evenly around it.
 
-use super::metadata::{Assignment, Change, Metadata, NodeId, Outcome, Standing};
+use super::metadata::{Assignment, Change, Metadata, NodeId, Outcome, Refusal, Standing};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(test)]
@@ -22,10 +24,47 @@ pub fn plan(metadata: &Metadata, lost: &BTreeSet<NodeId>) -> Vec<Change> {
     let mut planner = Planner { next: metadata.clone(), changes: Vec::new() };
     planner.restart_lost(lost);
     planner.add_copies();
+    planner.copy_to_pinned();
     planner.drop_copies();
     planner.spread_copies();
     planner.hand_over();
     planner.changes
+}
+
+/// What would come of `change` if all goes well and nothing else happens: the metadata once nothing is left to do.
+pub fn forecast(metadata: &Metadata, change: Change) -> Result<Metadata, Refusal> {
+    /// More than any number of partitions and nodes takes.
+    const ROUNDS: usize = 10_000;
+    let mut next = metadata.clone();
+    if let Outcome::Refused(why) = next.apply(change) {
+        return Err(why);
+    }
+    for _ in 0..ROUNDS {
+        let changes = plan(&next, &BTreeSet::new());
+        let before = next.version;
+        for change in changes {
+            next.apply(change);
+        }
+        finish(&mut next);
+        if next.version == before {
+            break;
+        }
+    }
+    Ok(next)
+}
+
+/// Has primaries succeed in all they are asked.
+fn finish(metadata: &mut Metadata) {
+    for partition in (0..=u8::MAX).take(metadata.partitions.len()) {
+        let assignment = &metadata.partitions[usize::from(partition)];
+        let (epoch, hand_over) = (assignment.epoch, assignment.hand_over);
+        let Some(primary) = assignment.primary().filter(|node| metadata.serves(*node)) else { continue };
+        let caught_up = assignment.joining.iter().map(|node| (partition, epoch, *node)).collect();
+        metadata.apply(Change::InSync { primary, caught_up });
+        if let Some(to) = hand_over {
+            metadata.apply(Change::HandedOver { partition, epoch, to });
+        }
+    }
 }
 
 struct Planner {
@@ -51,9 +90,16 @@ impl Planner {
 
     /// The nodes that may be given something.
     fn homes(&self) -> Vec<NodeId> {
-        let is_home =
-            |id: &NodeId| self.next.members.get(id).is_some_and(|m| m.standing == Standing::Up && !m.witness);
-        self.next.members.keys().copied().filter(is_home).collect()
+        self.next.members.keys().copied().filter(|node| self.is_home(*node)).collect()
+    }
+
+    fn is_home(&self, node: NodeId) -> bool {
+        self.next.members.get(&node).is_some_and(|m| m.standing == Standing::Up && !m.witness)
+    }
+
+    /// Who is to serve `partition`, if it was placed by hand and that can be.
+    fn pinned(&self, partition: u8) -> Option<NodeId> {
+        self.next.pins.get(&partition).copied().filter(|node| self.is_home(*node))
     }
 
     fn load(&self, homes: &[NodeId], counts: impl Fn(&Assignment, NodeId) -> bool) -> Load {
@@ -92,19 +138,34 @@ impl Planner {
         let wanted = self.next.copies.min(homes.len());
         let mut load = self.load(&homes, Assignment::involves);
         let mut joining = self.load(&homes, |assignment, node| assignment.joining.contains(&node));
-        // Those with the fewest copies are in the greatest danger.
-        for have in 1..wanted {
+        // Those with the fewest copies are in the greatest danger; what nodes have that are being emptied does not count.
+        for have in 0..wanted {
             for partition in self.numbers() {
                 let assignment = &self.next.partitions[usize::from(partition)];
                 let copies = homes.iter().filter(|node| assignment.involves(**node)).count();
                 let served = assignment.primary().is_some_and(|primary| self.next.serves(primary));
-                if copies.max(1) != have || !served {
+                if copies != have || !served {
                     continue;
                 }
                 let room = |node: &NodeId| joining.get(node).is_some_and(|n| *n < JOINING_PER_NODE);
                 let Some(node) = self.home_for(partition, &homes, &load, room) else { continue };
                 self.change(Change::AddCopy { partition, epoch: self.epoch(partition), node });
                 add(&mut load, node);
+                add(&mut joining, node);
+            }
+        }
+    }
+
+    /// Gives copies to the nodes that are to serve what was placed by hand.
+    fn copy_to_pinned(&mut self) {
+        let homes = self.homes();
+        let mut joining = self.load(&homes, |assignment, node| assignment.joining.contains(&node));
+        for partition in self.numbers() {
+            let Some(node) = self.pinned(partition) else { continue };
+            let assignment = &self.next.partitions[usize::from(partition)];
+            let served = assignment.primary().is_some_and(|primary| self.next.serves(primary));
+            if served && !assignment.involves(node) && joining[&node] < JOINING_PER_NODE {
+                self.change(Change::AddCopy { partition, epoch: self.epoch(partition), node });
                 add(&mut joining, node);
             }
         }
@@ -147,14 +208,18 @@ impl Planner {
                 continue;
             }
             // Of equals a replica goes: the primary would have to hand over first.
-            let own = assignment.in_sync.iter().filter(|node| homes.contains(node));
+            let pinned = self.pinned(partition);
+            let own = assignment.in_sync.iter().filter(|node| homes.contains(node) && Some(**node) != pinned);
             let victim = own.copied().max_by_key(|node| {
                 (self.shares_zone(&assignment, *node), load[node], primary != Some(*node))
             });
             let Some(victim) = victim else { continue };
             if primary != Some(victim) {
                 self.change(Change::DropCopy { partition, epoch, node: victim });
-            } else if let Some(heir) = self.lightest(assignment.replicas(), &load) {
+            } else if let Some(heir) = pinned
+                .filter(|node| assignment.replicas().contains(node))
+                .or_else(|| self.lightest(assignment.replicas(), &load))
+            {
                 self.change(Change::HandOver { partition, epoch, to: Some(heir) });
             }
             if let Some(count) = load.get_mut(&victim) {
@@ -177,17 +242,24 @@ impl Planner {
         let mut moves = self.next.partitions.iter().filter(|assignment| moving(assignment)).count();
         // Of a copy that is to go, the node it goes from still has it.
         while moves < MOVES * homes.len() {
-            let (Some(from), Some(to)) = (most(&load), least(&load)) else { return };
-            if load[&from] < load[&to] + 2 || joining[&to] >= JOINING_PER_NODE {
-                return;
-            }
-            let fits = |(_, a): &(u8, &Assignment)| {
-                a.in_sync.contains(&from) && !a.involves(to) && !moving(a) && a.hand_over.is_none()
-            };
-            let zone_free = |(_, a): &(u8, &Assignment)| !self.shares_zone(a, to);
-            let candidates: Vec<(u8, &Assignment)> = self.next.numbered().filter(fits).collect();
-            let found = candidates.iter().find(|found| zone_free(found)).or(candidates.first());
-            let Some(&(partition, assignment)) = found else { return };
+            let Some(to) = least(&load).filter(|to| joining[to] < JOINING_PER_NODE) else { return };
+            // Of a node with too much all may have been placed by hand: then the next one.
+            let mut from: Vec<NodeId> = homes.iter().copied().filter(|n| load[n] >= load[&to] + 2).collect();
+            from.sort_by_key(|node| std::cmp::Reverse(load[node]));
+            let found = from.into_iter().find_map(|from| {
+                let fits = |(number, a): &(u8, &Assignment)| {
+                    a.in_sync.contains(&from)
+                        && !a.involves(to)
+                        && !moving(a)
+                        && a.hand_over.is_none()
+                        && self.pinned(*number) != Some(from)
+                };
+                let zone_free = |(_, a): &(u8, &Assignment)| !self.shares_zone(a, to);
+                let candidates: Vec<(u8, &Assignment)> = self.next.numbered().filter(fits).collect();
+                let found = candidates.iter().find(|found| zone_free(found)).or(candidates.first());
+                found.map(|found| (from, *found))
+            });
+            let Some((from, (partition, assignment))) = found else { return };
             let epoch = assignment.epoch;
             self.change(Change::AddCopy { partition, epoch, node: to });
             add(&mut load, to);
@@ -222,10 +294,18 @@ impl Planner {
             {
                 continue;
             }
-            let heirs = assignment.replicas().iter().copied().filter(|node| homes.contains(node));
-            let Some(heir) = heirs.min_by_key(|node| load[node]) else { continue };
+            let pinned = self.pinned(partition);
+            if pinned == Some(primary) {
+                continue;
+            }
+            let mut heirs = assignment.replicas().iter().copied().filter(|node| homes.contains(node));
+            let heir = match pinned {
+                Some(pinned) => heirs.find(|node| *node == pinned),
+                None => heirs.min_by_key(|node| load[node]),
+            };
+            let Some(heir) = heir else { continue };
             let too_many = load.get(&primary).is_none_or(|count| *count >= load[&heir] + 2);
-            if too_many {
+            if too_many || pinned.is_some() {
                 let epoch = assignment.epoch;
                 self.change(Change::HandOver { partition, epoch, to: Some(heir) });
                 add(&mut load, heir);
@@ -244,8 +324,4 @@ fn add(load: &mut Load, node: NodeId) {
 
 fn least(load: &Load) -> Option<NodeId> {
     load.iter().min_by_key(|(_, count)| **count).map(|(node, _)| *node)
-}
-
-fn most(load: &Load) -> Option<NodeId> {
-    load.iter().max_by_key(|(_, count)| **count).map(|(node, _)| *node)
 }

@@ -113,8 +113,13 @@ pub fn wait<'k>(
     }
     cx.state.clients.blocked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     *cx.client.shared.waiter.lock() = Some(Arc::clone(&waiter));
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let deadline = deadline(timeout);
     cx.client.blocked = Some(Blocked { waiter, deadline, nothing });
+}
+
+/// When so much time is up, from now on; never, if there is none.
+pub fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 /// The value of `key`, one of several to take from. To a request that has waited a key of another type is none.

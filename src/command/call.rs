@@ -87,6 +87,13 @@ pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
     if site.state.pause.begun() && is_held(site, row, args) {
         return Flow::Paused;
     }
+    if site.client.multi.is_some()
+        && !runs_in_multi(row.command)
+        && let Some(error) = forward::moved(site, row.command, args)
+    {
+        reject(site, args, &error);
+        return Flow::Next;
+    }
     if let Some(multi) = &mut site.client.multi
         && !runs_in_multi(row.command)
     {
@@ -94,10 +101,10 @@ pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
         site.out.simple("QUEUED");
         return Flow::Next;
     }
-    let mark = site.out.mark();
+    let (mark, asked) = (site.out.mark(), site.client.forwarded.len());
     let flow = if is_exec(row.command) { exec(site, row, args) } else { single(site, row, args, known) };
     if flow == Flow::Next {
-        suppress(site, Some(row), mark);
+        suppress(site, Some(row), (mark, asked));
     }
     flow
 }
@@ -206,7 +213,8 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
         site.out.error(error.text());
         site.state.count_error(site.stats, error.text());
     }
-    suppress(site, None, mark);
+    let asked = site.client.forwarded.len();
+    suppress(site, None, (mark, asked));
 }
 
 fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
@@ -216,15 +224,17 @@ fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
     multi.queue.push((row, owned));
 }
 
-/// Takes back a reply the client does not want (CLIENT REPLY); what subscribing says is a message, not a reply.
+/// Takes back a reply the client does not want (CLIENT REPLY), or that of the nodes asked since; what subscribing says is a message,
+/// not a reply.
 #[inline]
-fn suppress(site: &mut Site, row: Option<&Row>, mark: shoal_protocol::resp::Mark) {
+fn suppress(site: &mut Site, row: Option<&Row>, (mark, asked): (shoal_protocol::resp::Mark, usize)) {
     let replies = site.client.replies;
     if replies == Replies::On {
         return;
     }
     if !row.is_some_and(|row| super::pubsub::answers_by_messages(row.command)) {
         site.out.truncate(mark);
+        site.client.forwarded[asked..].iter_mut().for_each(|request| request.is_silent = true);
     }
     site.client.replies = match replies {
         Replies::SkipNext => Replies::Skip,
@@ -254,6 +264,7 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
     if let Some(cover) = site.client.cover {
         keys.cover(cover);
     }
+    keys.looks_only = std::mem::take(&mut site.client.reads_copy);
     keys.prefetch();
     run(site, row, args, &mut keys);
     site.client.refused |= keys.is_uncovered();

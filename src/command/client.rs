@@ -10,6 +10,7 @@ use crate::command::table::Row;
 use crate::state::acl::User;
 use crate::state::clients::{ClientShared, client_flag};
 use crate::state::cluster::Asked;
+use crate::state::partition::PartitionSet;
 use crate::state::pubsub::Kind;
 use crate::state::replication::Waits;
 use crate::state::tracking::Author;
@@ -134,6 +135,14 @@ pub enum Waiting {
     },
 }
 
+/// A question of WAIT, for which the connection waits.
+pub struct Counting {
+    /// How many copies are waited for.
+    pub wanted: usize,
+    /// When the time is up.
+    pub deadline: Option<Instant>,
+}
+
 /// One connection.
 pub struct Client {
     /// What others see of it.
@@ -178,6 +187,12 @@ pub struct Client {
     pub interest: Option<u64>,
     /// What all nodes have to agree on before the replies written so far may be sent.
     pub asked: Vec<Arc<Asked>>,
+    /// Set when what is asked for is to be read from copies.
+    pub reads_copy: bool,
+    /// The partitions it may have written to.
+    pub written: PartitionSet,
+    /// What its WAIT is to be told.
+    pub counting: Option<Counting>,
     /// Commands run for it.
     pub commands: u64,
     /// Whether memory was used up when the present script began.
@@ -214,6 +229,9 @@ impl Client {
             author: Author { node: 0, client: shared.id },
             interest: None,
             asked: Vec::new(),
+            reads_copy: false,
+            written: PartitionSet::default(),
+            counting: None,
             commands: 0,
             script_oom: false,
             in_script: false,

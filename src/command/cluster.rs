@@ -1,23 +1,33 @@
 //! CLUSTER: the cluster as cluster-aware clients know it from Redis, and as administrators want to see it.
 //!
 //! Redis has nodes that are primaries or replicas as a whole; here a node is both, of different partitions. So each serving node
-//! counts as a primary with the slots it serves, and CLUSTER SLOTS and SHARDS name those who keep copies of a range as its replicas. A
+//! counts as a primary with the slots it serves, and CLUSTER SHARDS and REPLICAS name those who keep copies of them as its replicas. A
 //! node that is alone shows as a cluster of itself.
+
+mod admin;
+mod status;
+pub mod view;
 
 use super::error::CmdError;
 use super::parse;
+use super::replication::Follower;
 use super::server::{container, write_help};
 use super::{Command, Cx, Flags, Group, category, command, flag, flags};
-use crate::cluster::metadata::{Assignment, Member, Metadata, NodeId, Standing};
+use crate::cluster::metadata::NodeId;
 use crate::config::id;
+use crate::state::State;
 use crate::state::clients::client_flag;
 use crate::state::partition::{SLOTS, SLOTS_PER_PARTITION, slot, slot_of};
 use crate::store::table::Keyed;
 use shoal_protocol::resp::Args;
+use view::{Place, Range, View, name_of};
 
 const STALE: Flags = flag::STALE;
 const PLAIN: Flags = flags([flag::LOADING, flag::STALE, flag::FAST]);
 const NONDETERMINISTIC: &[&str] = &["nondeterministic_output"];
+
+/// Of what changes the cluster.
+const STEERING: Flags = flags([flag::ADMIN, flag::STALE, flag::NOSCRIPT, flag::NO_MULTI]);
 
 const fn sub(name: &'static str, arity: i32, run: super::Run) -> Command {
     command(name, arity, Group::Cluster, run).flags(STALE)
@@ -33,10 +43,30 @@ pub const COMMANDS: &[Command] = &[
     command("cluster", -2, Group::Cluster, container)
         .doc("3.0.0", "", "A container for cluster commands.")
         .subcommands(&[
+            sub("cluster|copies", 3, admin::copies).flags(STEERING).doc(
+                "7.2.0",
+                "count",
+                "Sets how many nodes hold each partition.",
+            ),
             sub("cluster|countkeysinslot", 3, countkeysinslot).flags(STALE.or(flag::WHOLE)).doc(
                 "3.0.0",
                 "slot",
                 "Returns the number of keys in a hash slot.",
+            ),
+            sub("cluster|drain", -3, admin::drain).flags(STEERING).doc(
+                "7.2.0",
+                "node [DRYRUN | CANCEL]",
+                "Empties a node, so that it can be stopped, and gives it nothing more.",
+            ),
+            sub("cluster|failover", -2, admin::failover).flags(STEERING).doc(
+                "3.0.0",
+                "[FORCE | TAKEOVER]",
+                "Has this node take over what it keeps copies of.",
+            ),
+            sub("cluster|forget", 3, admin::forget).flags(STEERING).doc(
+                "3.0.0",
+                "node-id",
+                "Takes a node that is gone for good out of the cluster.",
             ),
             sub("cluster|getkeysinslot", 4, getkeysinslot)
                 .flags(STALE.or(flag::WHOLE))
@@ -53,10 +83,15 @@ pub const COMMANDS: &[Command] = &[
                 "Returns information about the state of a node.",
             ),
             sub("cluster|keyslot", 3, keyslot).doc("3.0.0", "key", "Returns the hash slot for a key."),
-            sub("cluster|links", 2, links).tips(NONDETERMINISTIC).doc(
+            sub("cluster|links", 2, links).flags(STALE.or(flag::WHOLE)).tips(NONDETERMINISTIC).doc(
                 "7.0.0",
                 "",
                 "Returns a list of all TCP links to and from peer nodes.",
+            ),
+            sub("cluster|move", -4, admin::r#move).flags(STEERING).doc(
+                "7.2.0",
+                "first-last node [DRYRUN]",
+                "Has a node serve a range of slots, until CLUSTER REBALANCE.",
             ),
             sub("cluster|myid", 2, myid).doc("3.0.0", "", "Returns the ID of a node."),
             sub("cluster|myshardid", 2, myid).tips(NONDETERMINISTIC).doc(
@@ -69,6 +104,11 @@ pub const COMMANDS: &[Command] = &[
                 "",
                 "Returns the cluster configuration for a node.",
             ),
+            sub("cluster|rebalance", -2, admin::rebalance).flags(STEERING).doc(
+                "7.2.0",
+                "[DRYRUN]",
+                "Spreads evenly what was placed by hand.",
+            ),
             sub("cluster|replicas", 3, replicas).flags(STALE.or(flag::ADMIN)).tips(NONDETERMINISTIC).doc(
                 "5.0.0",
                 "node-id",
@@ -79,7 +119,7 @@ pub const COMMANDS: &[Command] = &[
                 "",
                 "Returns the mapping of cluster slots to shards.",
             ),
-            sub("cluster|status", 2, status).tips(NONDETERMINISTIC).doc(
+            sub("cluster|status", 2, status::status).flags(STALE.or(flag::WHOLE)).tips(NONDETERMINISTIC).doc(
                 "7.2.0",
                 "",
                 "Returns the nodes of the cluster and what they hold, for people to read.",
@@ -102,6 +142,16 @@ pub const COMMANDS: &[Command] = &[
     ),
 ];
 
+/// Whether INFO and HELLO say that this is a node of a cluster.
+pub fn is_shown(state: &State) -> bool {
+    state.config.choice(id::CLUSTER_VIEW) == "cluster"
+}
+
+/// What INFO and HELLO call the mode.
+pub fn mode(state: &State) -> &'static str {
+    state.config.choice(id::CLUSTER_VIEW)
+}
+
 /// ASKING: any node answers for any key, so there is nothing to allow.
 fn asking(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     cx.out.ok();
@@ -120,105 +170,6 @@ fn readwrite(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     cx.client.shared.set_flag(client_flag::READONLY, false);
     cx.out.ok();
     Ok(())
-}
-
-/// A node as clients see it.
-struct Place {
-    id: NodeId,
-    /// 40 hexadecimal digits.
-    name: String,
-    host: String,
-    port: i64,
-    bus: i64,
-    is_up: bool,
-}
-
-/// Consecutive slots held by the same nodes, the primary first.
-struct Range {
-    first: u16,
-    last: u16,
-    epoch: u64,
-    holders: Vec<NodeId>,
-}
-
-/// The cluster at one moment.
-struct View {
-    me: NodeId,
-    places: Vec<Place>,
-    ranges: Vec<Range>,
-}
-
-impl View {
-    fn of(cx: &Cx) -> View {
-        let (host, port) = own_address(cx);
-        let cluster = &cx.state.cluster;
-        if !cluster.is_on() {
-            let bus = cx.state.config.cluster_port().unwrap_or(0).into();
-            let place = Place { id: 0, name: cx.state.run_id.clone(), host, port, bus, is_up: true };
-            let range = Range { first: 0, last: SLOTS - 1, epoch: 1, holders: vec![0] };
-            return View { me: 0, places: vec![place], ranges: vec![range] };
-        }
-        let (map, me) = (cluster.map(), cluster.me());
-        let place = |member: &Member| {
-            let (host, port) = if member.id == me {
-                (host.clone(), port)
-            } else {
-                (member.host.clone(), member.port.into())
-            };
-            let is_up = member.standing != Standing::Down;
-            Place {
-                id: member.id,
-                name: name_of(member.id),
-                host,
-                port,
-                bus: member.cluster_port.into(),
-                is_up,
-            }
-        };
-        View { me, places: map.members.values().map(place).collect(), ranges: ranges(&map) }
-    }
-
-    fn place(&self, id: NodeId) -> Option<&Place> {
-        self.places.iter().find(|place| place.id == id)
-    }
-}
-
-/// What a node of a cluster is called.
-fn name_of(id: NodeId) -> String {
-    format!("{id:040x}")
-}
-
-fn ranges(map: &Metadata) -> Vec<Range> {
-    let mut all: Vec<Range> = Vec::new();
-    for (number, assignment) in map.numbered() {
-        let first = u16::from(number) * SLOTS_PER_PARTITION;
-        let last = first + SLOTS_PER_PARTITION - 1;
-        match all.last_mut() {
-            Some(range) if range.holders == assignment.in_sync => {
-                range.last = last;
-                range.epoch = range.epoch.max(assignment.epoch);
-            }
-            _ => {
-                let holders = assignment.in_sync.clone();
-                all.push(Range { first, last, epoch: assignment.epoch, holders });
-            }
-        }
-    }
-    all
-}
-
-/// Where clients reach this node: as announced, or where this one did.
-fn own_address(cx: &Cx) -> (String, i64) {
-    let config = &cx.state.config;
-    let (host, port) = cx.client.shared.laddr.rsplit_once(':').unwrap_or(("127.0.0.1", "0"));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let announced = config.text(id::CLUSTER_ANNOUNCE_IP);
-    let host = if announced.is_empty() { host } else { &*announced };
-    let port = match config.int(id::CLUSTER_ANNOUNCE_PORT) {
-        0 => port.parse().ok().filter(|port| *port > 0).unwrap_or(config.int(id::PORT)),
-        port => port,
-    };
-    (host.to_string(), port)
 }
 
 /// CLUSTER INFO
@@ -259,35 +210,43 @@ fn nodes(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let view = View::of(cx);
     let mut text = String::new();
     for place in &view.places {
-        let own = || view.ranges.iter().filter(|range| range.holders.first() == Some(&place.id));
+        let own = view.served_by(place.id);
         let myself = if place.id == view.me { "myself," } else { "" };
         let (fail, link) = if place.is_up { ("", "connected") } else { (",fail", "disconnected") };
         let Place { name, host, port, bus, .. } = place;
-        let epoch = own().map(|range| range.epoch).max().unwrap_or(0);
+        let epoch = own.iter().map(|(_, _, epoch)| *epoch).max().unwrap_or(0);
         text += &format!("{name} {host}:{port}@{bus} {myself}master{fail} - 0 0 {epoch} {link}");
-        own().for_each(|range| text += &format!(" {}-{}", range.first, range.last));
+        own.iter().for_each(|(first, last, _)| text += &format!(" {first}-{last}"));
         text.push('\n');
     }
     cx.out.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
 
-/// CLUSTER SLOTS
+/// CLUSTER SLOTS: who serves which. Clients that read this take a node for a primary or for a replica, never for both, so copies are not
+/// named here; CLUSTER SHARDS does.
 fn slots(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let view = View::of(cx);
-    cx.out.array(view.ranges.len());
+    let mut served: Vec<(u16, u16, &Place)> = Vec::new();
     for range in &view.ranges {
-        let holders: Vec<&Place> = range.holders.iter().filter_map(|id| view.place(*id)).collect();
-        cx.out.array(2 + holders.len());
-        cx.out.int(range.first.into());
-        cx.out.int(range.last.into());
-        for place in holders {
-            cx.out.array(4);
-            cx.out.bulk(place.host.as_bytes());
-            cx.out.int(place.port);
-            cx.out.bulk(place.name.as_bytes());
-            cx.out.array(0);
+        let Some(place) = range.holders.first().and_then(|id| view.place(*id)) else { continue };
+        match served.last_mut() {
+            Some((_, last, before)) if *last + 1 == range.first && before.id == place.id => {
+                *last = range.last
+            }
+            _ => served.push((range.first, range.last, place)),
         }
+    }
+    cx.out.array(served.len());
+    for (first, last, place) in served {
+        cx.out.array(3);
+        cx.out.int(first.into());
+        cx.out.int(last.into());
+        cx.out.array(4);
+        cx.out.bulk(place.host.as_bytes());
+        cx.out.int(place.port);
+        cx.out.bulk(place.name.as_bytes());
+        cx.out.array(0);
     }
     Ok(())
 }
@@ -302,6 +261,8 @@ fn shards(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
             None => shards.push((&range.holders, vec![range])),
         }
     }
+    let idle = view.places.iter().filter(|place| !view.ranges.iter().any(|r| r.holders.contains(&place.id)));
+    shards.extend(idle.map(|place| (std::slice::from_ref(&place.id), Vec::new())));
     let out = &mut *cx.out;
     out.array(shards.len());
     for (holders, ranges) in shards {
@@ -334,70 +295,50 @@ fn shards(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     Ok(())
 }
 
-/// CLUSTER STATUS: the cluster on one screen, for people.
-fn status(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    let cluster = &cx.state.cluster;
-    if !cluster.is_on() {
-        cx.out.verbatim(*b"txt", b"alone: no other node has joined this one; it serves all 256 partitions\n");
-        return Ok(());
-    }
-    let map = cluster.map();
-    let mut text = format!(
-        "cluster {:016x}, version {} of its map; this is node {:016x}, whose lease lasts {} ms\n\n",
-        map.cluster,
-        map.version,
-        cluster.me(),
-        cluster.lease_left_ms(),
-    );
-    text += "node              address                zone        standing  serves  copies  joining\n";
-    for member in map.members.values() {
-        let count =
-            |counts: &dyn Fn(&Assignment) -> bool| map.partitions.iter().filter(|a| counts(a)).count();
-        let standing = match (member.witness, member.standing) {
-            (true, Standing::Up) => "witness",
-            (_, Standing::Up) => "up",
-            (_, Standing::Down) => "DOWN",
-            (_, Standing::Draining) => "draining",
-        };
-        text += &format!(
-            "{:016x}  {:<21}  {:<10}  {:<8}  {:>6}  {:>6}  {:>7}\n",
-            member.id,
-            format!("{}:{}", member.host, member.port),
-            if member.zone.is_empty() { "-" } else { &member.zone },
-            standing,
-            count(&|a| a.primary() == Some(member.id)),
-            count(&|a| a.replicas().contains(&member.id)),
-            count(&|a| a.joining.contains(&member.id)),
-        );
-    }
-    let homes = map.members.values().filter(|m| m.standing != Standing::Down && !m.witness).count();
-    let wanted = map.copies.min(homes.max(1));
-    let short = map.partitions.iter().filter(|a| a.in_sync.len() < map.copies).count();
-    let moving = map.partitions.iter().filter(|a| !a.joining.is_empty() || a.hand_over.is_some()).count();
-    let silent = map.partitions.iter().filter(|a| a.primary().is_none_or(|p| !map.serves(p))).count();
-    text += &format!(
-        "\npartitions: 256, of {} copies each ({wanted} possible now); {short} with fewer, {moving} moving or being copied, \
-         {silent} that nobody serves\n",
-        map.copies
-    );
-    cx.out.verbatim(*b"txt", text.as_bytes());
-    Ok(())
-}
-
-/// CLUSTER LINKS
+/// CLUSTER LINKS: those that carry copies from here to other nodes.
 fn links(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    cx.out.array(0);
+    let (followers, cluster) = (super::replication::followers(cx), &cx.state.cluster);
+    cx.out.array(followers.len());
+    for Follower { node, feed, .. } in followers {
+        // A feed is numbered by when it began.
+        let age_ms = cluster.now_ns().saturating_sub(feed.number) / 1_000_000;
+        let unsent = feed.unsent_bytes() as i64;
+        cx.out.map(6);
+        for (name, value) in [("direction", "to"), ("node", &name_of(node))] {
+            cx.out.bulk(name.as_bytes());
+            cx.out.bulk(value.as_bytes());
+        }
+        cx.out.bulk(b"create-time");
+        cx.out.int(cx.clock.unix_ms - age_ms as i64);
+        cx.out.bulk(b"events");
+        cx.out.bulk(if unsent > 0 { b"rw" } else { b"r" });
+        for name in ["send-buffer-allocated", "send-buffer-used"] {
+            cx.out.bulk(name.as_bytes());
+            cx.out.int(unsent);
+        }
+    }
     Ok(())
 }
 
 /// CLUSTER REPLICAS node-id
 fn replicas(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let view = View::of(cx);
-    if !view.places.iter().any(|place| place.name.as_bytes() == &args[2]) {
+    let Some(primary) = view.places.iter().find(|place| place.name.as_bytes() == &args[2]) else {
         let name = String::from_utf8_lossy(&args[2]);
         return Err(CmdError::with(format!("ERR Unknown node {name}")));
+    };
+    let of = |range: &&Range| range.holders.first() == Some(&primary.id);
+    let holders = || view.ranges.iter().filter(of).flat_map(|range| &range.holders[1..]);
+    let keepers: Vec<&Place> =
+        view.places.iter().filter(|place| holders().any(|id| *id == place.id)).collect();
+    cx.out.array(keepers.len());
+    for Place { id, name, host, port, bus, is_up } in keepers {
+        let myself = if *id == view.me { "myself," } else { "" };
+        let (fail, link) = if *is_up { ("", "connected") } else { (",fail", "disconnected") };
+        let of = &primary.name;
+        let line = format!("{name} {host}:{port}@{bus} {myself}slave{fail} {of} 0 0 0 {link}");
+        cx.out.bulk(line.as_bytes());
     }
-    cx.out.array(0);
     Ok(())
 }
 
@@ -444,8 +385,16 @@ fn help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
         cx.out,
         "CLUSTER",
         &[
+            "COPIES <count>",
+            "    Have <count> nodes hold each partition, the one that serves it included.",
             "COUNTKEYSINSLOT <slot>",
             "    Return the number of keys in <slot>.",
+            "DRAIN <node> [DRYRUN|CANCEL]",
+            "    Empty <node>, or tell what that would move, or take it back.",
+            "FAILOVER [FORCE|TAKEOVER]",
+            "    Have this node take over what it keeps copies of, until REBALANCE.",
+            "FORGET <node>",
+            "    Take <node>, which is down for good, out of the cluster.",
             "GETKEYSINSLOT <slot> <count>",
             "    Return key names stored by current node in a slot.",
             "INFO",
@@ -454,6 +403,8 @@ fn help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
             "    Return the hash slot for <key>.",
             "LINKS",
             "    Return information about all network links between this node and its peers.",
+            "MOVE <first>-<last> <node> [DRYRUN]",
+            "    Have <node> serve these slots until REBALANCE, or tell what that would move.",
             "MYID",
             "    Return the node id.",
             "MYSHARDID",
@@ -461,11 +412,13 @@ fn help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
             "NODES",
             "    Return cluster configuration seen by node. Output format:",
             "    <id> <ip:port@bus-port[,hostname]> <flags> <primary> <pings> <pongs> <epoch> <link> <slot> ...",
+            "REBALANCE [DRYRUN]",
+            "    Spread evenly what was placed by MOVE and FAILOVER, or tell what that would move.",
             "REPLICAS <node-id>",
             "    Return <node-id> replicas.",
             "SLOTS",
             "    Return information about slots range mappings. Each range is made of:",
-            "    start, end, primary and replicas IP addresses, ports and ids",
+            "    start, end, and the IP address, port and id of the node that serves it",
             "SHARDS",
             "    Return information about slot range mappings and the nodes associated with them.",
             "STATUS",

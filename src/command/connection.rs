@@ -192,7 +192,7 @@ fn describe(cx: &mut Cx) {
     out.bulk(b"id");
     out.int(cx.client.shared.id as i64);
     out.bulk(b"mode");
-    out.bulk(b"standalone");
+    out.bulk(super::cluster::mode(cx.state).as_bytes());
     out.bulk(b"role");
     out.bulk(b"master");
     out.bulk(b"modules");

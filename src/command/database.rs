@@ -212,13 +212,19 @@ fn scan_(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         (partition, cursor) = (usize::from(*range.start()), 0);
     }
     let (db, now_ms) = (cx.keys.db, cx.keys.now_ms);
+    // Who is told of redirections asks every node for what it has.
+    let is_alone = super::forward::redirects(cx.state) && !cx.client.is_peer;
     let mut reply = scan::Reply::new(cx.out);
     let (mut left, mut went_on) = (options.count, false);
     let mut expired: Vec<Box<[u8]>> = Vec::new();
     while left > 0 && partition <= usize::from(*range.end()) {
         let number = partition as u8;
-        // The rest is another node's, which goes on from this cursor. Whoever sent a client here asks again where it begins.
         if !cx.keys.with_partition(number, |partition| partition.is_led()) {
+            if is_alone {
+                (partition, cursor) = (partition + 1, 0);
+                continue;
+            }
+            // The rest is another node's, which goes on from this cursor. Whoever sent a client here asks again where it begins.
             cx.client.refused = cx.client.is_peer && !went_on;
             break;
         }

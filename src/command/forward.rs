@@ -13,10 +13,14 @@ use super::error::CmdError;
 use super::table::Row;
 use super::{Command, table};
 use crate::cluster::metadata::{Metadata, NodeId};
+use crate::config::id;
+use crate::state::State;
 use crate::state::acl::User;
+use crate::state::clients::client_flag;
 use crate::state::cluster::Route;
 use crate::state::keyspace::Held;
-use crate::state::partition::partition_of;
+use crate::state::partition::{SLOTS, SLOTS_PER_PARTITION, partition_of, slot};
+use crate::state::replication::Role;
 use crate::state::tracking::Tracker;
 use shoal_protocol::resp::{Args, Mark, OwnedArgs, Proto};
 use std::collections::BTreeMap;
@@ -34,6 +38,8 @@ pub struct Forwarded {
     pub parts: Vec<Part>,
     /// How the answers become one reply.
     pub merge: Merge,
+    /// Whether the client wants none (CLIENT REPLY).
+    pub is_silent: bool,
     /// On whose behalf it is asked.
     pub caller: Caller,
 }
@@ -229,9 +235,19 @@ fn decide(site: &mut Site, row: &Row, args: Args, held: &Held<'_>) -> bool {
     if held.is_empty() {
         return false;
     }
-    match site.state.cluster.route(held) {
+    note_written(site, command, held);
+    let route = site.state.cluster.route(held);
+    if route != Route::Here && may_read_copies(site, command, held) {
+        site.client.reads_copy = true;
+        return false;
+    }
+    match route {
         Route::Here => return false,
         _ if site.client.is_peer => site.client.refused = true,
+        Route::At(_) if let Some(error) = moved(site, command, args) => {
+            site.out.error(error.text());
+            site.state.count_error(site.stats, error.text());
+        }
         _ if command.name == "watch" => {
             // The other node would have to remember who watches.
             let error = CmdError::new("ERR WATCH of a key that another node serves is not possible");
@@ -259,10 +275,66 @@ fn decide(site: &mut Site, row: &Row, args: Args, held: &Held<'_>) -> bool {
     true
 }
 
+/// Whether cluster-aware clients are sent to the node that serves a key, rather than answered for it.
+pub fn redirects(state: &State) -> bool {
+    state.cluster.is_on() && state.config.choice(id::REDIRECT) == "moved"
+}
+
+/// The redirection to the node that serves all keys of a request, if it is another one and that is how it is done here.
+pub fn moved(site: &Site, command: &Command, args: Args) -> Option<CmdError> {
+    if !redirects(site.state) || site.client.is_peer {
+        return None;
+    }
+    let (mut first, mut partitions) = (None, Vec::new());
+    for spec in command.keys {
+        spec.visit(args, &mut |at| {
+            first.get_or_insert(at);
+            partitions.push(partition_of(&args[at]));
+        });
+    }
+    let (first, map) = (first?, site.state.cluster.map());
+    let node = map.primary(*partitions.first()?)?;
+    let is_elsewhere = node != site.state.cluster.me() && map.serves(node);
+    if !is_elsewhere || partitions.iter().any(|partition| map.primary(*partition) != Some(node)) {
+        return None;
+    }
+    let member = map.members.get(&node)?;
+    Some(CmdError::with(format!("MOVED {} {}:{}", slot(&args[first]), member.host, member.port)))
+}
+
+/// Whether a client that said READONLY is answered out of copies: all it asks for must be at this node, whole and in sync.
+fn may_read_copies(site: &Site, command: &Command, held: &Held<'_>) -> bool {
+    let changes = super::flag::WRITE | super::flag::MAY_REPLICATE | super::flag::SCRIPT;
+    if !site.client.shared.has_flag(client_flag::READONLY)
+        || command.flags.any(changes | super::flag::BLOCKING)
+        || !site.state.cluster.has_lease()
+    {
+        return false;
+    }
+    let (map, me) = (site.state.cluster.map(), site.state.cluster.me());
+    held.iter().all(|(number, partition)| {
+        partition.replication.as_ref().is_some_and(|own| match own.role {
+            Role::Primary => true,
+            Role::Replica => own.is_whole && map.partitions[usize::from(*number)].in_sync.contains(&me),
+            Role::Rising | Role::Falling | Role::Stranger => false,
+        })
+    })
+}
+
+/// Remembers for WAIT which partitions the connection may have written to.
+fn note_written(site: &mut Site, command: &Command, held: &Held<'_>) {
+    if command.flags.any(super::flag::WRITE | super::flag::MAY_REPLICATE | super::flag::SCRIPT) {
+        held.iter().for_each(|(partition, _)| site.client.written.insert(*partition));
+    }
+}
+
 /// Has a transaction run elsewhere, if it is not to be run here; says whether that is so.
 pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> bool {
     if !site.state.cluster.is_on() || held.is_empty() {
         return false;
+    }
+    for (row, _) in &multi.queue {
+        note_written(site, row.command, held);
     }
     match site.state.cluster.route(held) {
         Route::Here => return false,
@@ -307,7 +379,7 @@ impl Part {
 fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
     let (mark, db, proto) = (site.out.mark(), site.client.db, site.out.proto);
     let caller = Caller::of(site.client);
-    site.client.forwarded.push(Forwarded { mark, db, proto, parts, merge, caller });
+    site.client.forwarded.push(Forwarded { mark, db, proto, parts, merge, is_silent: false, caller });
     // CLIENT CACHING is about the one command, or transaction, behind it.
     if let Some(tracked) = &mut site.client.tracking {
         tracked.caching = false;
@@ -315,15 +387,34 @@ fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
 }
 
 /// The parts of a request on the whole keyspace.
-fn whole(site: &Site, command: &Command, args: Args) -> Option<Vec<Part>> {
-    let cluster = &site.state.cluster;
+fn whole(site: &mut Site, command: &Command, args: Args) -> Option<Vec<Part>> {
+    let state = site.state;
+    let cluster = &state.cluster;
     if command.name == "scan" {
         // Whoever serves the partition that the cursor is in, or the first behind it that may have what is wanted; what is no cursor is told so here.
         let cursor: u64 = std::str::from_utf8(args.get(1)?).ok()?.parse().ok()?;
         let partition = u8::try_from(cursor >> 32).ok()?.max(super::database::scan_begins(args));
+        if redirects(state) {
+            return None;
+        }
         return Some(vec![Part::new(Target::Partition(partition), command, args)]);
     }
-    spread(command)?;
+    if let "cluster|countkeysinslot" | "cluster|getkeysinslot" = command.name {
+        let slot: u16 = std::str::from_utf8(args.get(2)?).ok()?.parse().ok().filter(|slot| *slot < SLOTS)?;
+        let partition = (slot / SLOTS_PER_PARTITION) as u8;
+        if redirects(state) || cluster.leads(partition) && cluster.has_lease() {
+            return None;
+        }
+        return Some(vec![Part::new(Target::Partition(partition), command, args)]);
+    }
+    // Clients that know of the cluster ask every node, and put the answers together themselves.
+    if redirects(state) && matches!(command.name, "dbsize" | "keys") {
+        return None;
+    }
+    let merge = spread(command)?;
+    if merge == Merge::Same {
+        site.client.written.insert_all();
+    }
     if is_on_keys(command) {
         let mut all = Cover::default();
         (0..=u8::MAX).for_each(|partition| all.add(partition));

@@ -7,6 +7,7 @@ use super::connection::REDIS_VERSION;
 use super::error::CmdError;
 use super::memory::Usage;
 use super::{Command, Cx, Group, category, command, flag, flags, table};
+use crate::cluster::metadata::{Assignment, Standing};
 use crate::config::id;
 use crate::process::{self, CpuOf};
 use crate::state::acl::log::Reason;
@@ -122,8 +123,8 @@ fn server(cx: &mut Cx, text: &mut String) {
     line(text, "redis_git_sha1", "00000000");
     line(text, "redis_git_dirty", 0);
     line(text, "redis_build_id", "0");
-    line(text, "redis_mode", "standalone");
-    line(text, "server_mode", "standalone");
+    line(text, "redis_mode", super::cluster::mode(state));
+    line(text, "server_mode", super::cluster::mode(state));
     line(text, "os", process::system());
     line(text, "arch_bits", usize::BITS);
     line(text, "monotonic_clock", "POSIX clock_gettime");
@@ -342,11 +343,23 @@ fn stats(cx: &mut Cx, text: &mut String) {
 
 fn replication(cx: &mut Cx, text: &mut String) {
     line(text, "role", "master");
-    line(text, "connected_slaves", 0);
+    let replicas = super::replication::replicas(cx);
+    let offset = super::replication::offset(&replicas);
+    line(text, "connected_slaves", replicas.len());
+    for (at, replica) in replicas.iter().enumerate() {
+        let state = if replica.is_online { "online" } else { "send_bulk" };
+        // Who acknowledges nothing for longer is cut off.
+        let lag = u8::from(replica.is_behind);
+        let _ = write!(
+            text,
+            "slave{at}:ip={},port={},state={state},offset={},lag={lag}\r\n",
+            replica.host, replica.port, replica.offset
+        );
+    }
     line(text, "master_failover_state", "no-failover");
     line(text, "master_replid", &cx.state.run_id);
     line(text, "master_replid2", "0".repeat(40));
-    line(text, "master_repl_offset", 0);
+    line(text, "master_repl_offset", offset);
     line(text, "second_repl_offset", -1);
     line(text, "repl_backlog_active", 0);
     line(text, "repl_backlog_size", cx.state.config.int(id::REPL_BACKLOG_SIZE));
@@ -413,8 +426,33 @@ fn latencystats(cx: &mut Cx, text: &mut String) {
     }
 }
 
-fn cluster(_: &mut Cx, text: &mut String) {
-    line(text, "cluster_enabled", 0);
+fn cluster(cx: &mut Cx, text: &mut String) {
+    line(text, "cluster_enabled", u8::from(super::cluster::is_shown(cx.state)));
+    let cluster = &cx.state.cluster;
+    if !cluster.is_on() {
+        return;
+    }
+    let map = cluster.map();
+    let count = |counts: &dyn Fn(&Assignment) -> bool| map.partitions.iter().filter(|a| counts(a)).count();
+    let me = cluster.me();
+    line(text, "shoal_cluster_version", map.version);
+    line(text, "shoal_cluster_nodes", map.members.len());
+    line(
+        text,
+        "shoal_cluster_nodes_up",
+        map.members.values().filter(|m| m.standing != Standing::Down).count(),
+    );
+    line(
+        text,
+        "shoal_cluster_leader",
+        cluster.leader().map_or_else(String::new, super::cluster::view::name_of),
+    );
+    line(text, "shoal_lease_left_ms", cluster.lease_left_ms());
+    line(text, "shoal_partitions_served", count(&|a| a.primary() == Some(me)));
+    line(text, "shoal_partitions_copied", count(&|a| a.replicas().contains(&me)));
+    line(text, "shoal_partitions_moving", count(&|a| !a.joining.is_empty() || a.hand_over.is_some()));
+    line(text, "shoal_partitions_degraded", count(&|a| a.in_sync.len() < map.copies));
+    line(text, "shoal_partitions_unserved", count(&|a| a.primary().is_none_or(|p| !map.serves(p))));
 }
 
 fn keyspace(cx: &mut Cx, text: &mut String) {

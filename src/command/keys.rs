@@ -78,6 +78,8 @@ pub struct Keys<'a> {
     pub author: Author,
     /// Whether reads leave the access clock alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
+    /// Whether copies are read, in which nothing may change: what is past its time is merely not there.
+    pub looks_only: bool,
     state: &'a State,
     stats: &'a WorkerStats,
     held: Held<'a>,
@@ -164,6 +166,7 @@ impl<'a> Keys<'a> {
             dirty: 0,
             author: NOBODY,
             no_touch: false,
+            looks_only: false,
             state,
             stats,
             held,
@@ -566,7 +569,7 @@ impl<'a> Keys<'a> {
         let result = visit(&mut entered);
         if let Some(replication) = &mut entered.replication {
             replication.commit(partition);
-            replication.add_waits(&mut self.waits);
+            replication.add_waits(&mut self.waits, self.state.cluster.acknowledges_at_once(self.db));
         }
         result
     }
@@ -676,7 +679,7 @@ impl<'a> Keys<'a> {
     #[cold]
     fn expire(&mut self, key: &[u8]) {
         // During a pause nothing changes; the key is merely not there.
-        if self.state.pause.at(self.now_ms).is_some() {
+        if self.looks_only || self.state.pause.at(self.now_ms).is_some() {
             return;
         }
         let (at, h) = self.enter_at(key);

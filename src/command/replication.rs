@@ -1,12 +1,16 @@
-//! Replication as Redis's commands see it: this node is a primary without replicas of that kind. Copies are the
-//! cluster's business and need none of this.
+//! Replication as Redis's commands see it. A node is never a replica as a whole: it counts as a primary, and the nodes that keep
+//! copies of what it serves as its replicas. What copies there are is the cluster's business; nothing here changes it.
 
 use super::blocking::{self, Nothing};
+use super::client::{Counting, Waiting};
 use super::error::{self, CmdError};
 use super::parse;
 use super::{Command, Cx, Group, category, command, flag, flags};
+use crate::cluster::metadata::NodeId;
+use crate::state::replication::Feed;
 use crate::text::number::parse_i64;
 use shoal_protocol::resp::Args;
+use std::sync::Arc;
 
 const REPLICAOF: super::Flags = flags([flag::ADMIN, flag::NOSCRIPT, flag::STALE, flag::NO_ASYNC_LOADING]);
 
@@ -25,7 +29,7 @@ pub const COMMANDS: &[Command] = &[
         "Accepts NO ONE; a node gets copies by joining a cluster.",
     ),
     command("role", 1, Group::Server, role)
-        .flags(flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::FAST]))
+        .flags(flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::FAST, flag::WHOLE]))
         .categories(category::ADMIN.or(category::DANGEROUS))
         .doc("2.8.12", "", "Returns the replication role."),
     command("slaveof", 3, Group::Server, replicaof).flags(REPLICAOF).doc(
@@ -53,12 +57,92 @@ pub const COMMANDS: &[Command] = &[
         ),
 ];
 
+/// A node that keeps copies of what this one serves.
+pub struct Follower {
+    /// Which one.
+    pub node: NodeId,
+    /// The way there.
+    pub feed: Arc<Feed>,
+    /// Partitions that it has all of.
+    pub in_sync: usize,
+    /// Partitions that it is being given.
+    pub joining: usize,
+}
+
+/// The nodes that keep copies of what this one serves. Visits all partitions.
+pub fn followers(cx: &mut Cx) -> Vec<Follower> {
+    let mut all: Vec<Follower> = Vec::new();
+    if !cx.state.cluster.is_on() {
+        return all;
+    }
+    cx.keys.each_partition(|_, partition| {
+        let sinks = partition.replication.as_ref().map_or(&[][..], |own| &own.sinks);
+        for sink in sinks {
+            let at = all.iter().position(|known| Arc::ptr_eq(&known.feed, &sink.feed)).unwrap_or_else(|| {
+                let (node, feed) = (sink.feed.node, Arc::clone(&sink.feed));
+                all.push(Follower { node, feed, in_sync: 0, joining: 0 });
+                all.len() - 1
+            });
+            all[at].in_sync += usize::from(sink.in_sync);
+            all[at].joining += usize::from(!sink.in_sync);
+        }
+    });
+    all.sort_by_key(|follower| follower.node);
+    all
+}
+
+/// A follower as Redis tells of a replica.
+pub struct Replica {
+    /// Where clients reach it.
+    pub host: String,
+    /// The port for RESP.
+    pub port: u16,
+    /// Whether it has all of every partition that it keeps.
+    pub is_online: bool,
+    /// Records that it has, on the scale of [`offset`].
+    pub offset: u64,
+    /// Whether records are under way to it.
+    pub is_behind: bool,
+}
+
+/// The nodes that keep copies of what this one serves, as Redis tells of replicas. Visits all partitions.
+pub fn replicas(cx: &mut Cx) -> Vec<Replica> {
+    let followers = followers(cx);
+    // Each has had records of its own; what they lack can be compared.
+    let most = followers.iter().map(|follower| follower.feed.end()).max().unwrap_or(0);
+    let map = cx.state.cluster.map();
+    let known = followers.iter().filter_map(|follower| Some((follower, map.members.get(&follower.node)?)));
+    let replica = |(follower, member): (&Follower, &crate::cluster::metadata::Member)| {
+        let behind = follower.feed.behind();
+        Replica {
+            host: member.host.clone(),
+            port: member.port,
+            is_online: follower.joining == 0,
+            offset: most - behind.min(most),
+            is_behind: behind > 0,
+        }
+    };
+    known.map(replica).collect()
+}
+
+/// How many records were made: what is not at a replica yet is the difference to its own.
+pub fn offset(replicas: &[Replica]) -> u64 {
+    replicas.iter().map(|replica| replica.offset).max().unwrap_or(0)
+}
+
 /// ROLE
 fn role(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    let replicas = replicas(cx);
     cx.out.array(3);
     cx.out.bulk(b"master");
-    cx.out.int(0);
-    cx.out.array(0);
+    cx.out.int(offset(&replicas) as i64);
+    cx.out.array(replicas.len());
+    for replica in replicas {
+        cx.out.array(3);
+        cx.out.bulk(replica.host.as_bytes());
+        cx.out.bulk_int(replica.port.into());
+        cx.out.bulk_int(replica.offset as i64);
+    }
     Ok(())
 }
 
@@ -108,7 +192,12 @@ fn failover(_: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn wait(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let replicas = parse::int(&args[1])?;
     let timeout = blocking::timeout_ms(&args[2])?;
-    if replicas <= 0 {
+    if cx.state.cluster.is_on() && cx.client.waiting == Waiting::Allowed {
+        // Who counts answers, also when the time is up.
+        blocking::wait(cx, args, std::iter::empty(), None, Nothing::Zero);
+        let deadline = blocking::deadline(timeout);
+        cx.client.counting = Some(Counting { wanted: usize::try_from(replicas).unwrap_or(0), deadline });
+    } else if replicas <= 0 {
         cx.out.int(0);
     } else {
         blocking::wait(cx, args, std::iter::empty(), timeout, Nothing::Zero);

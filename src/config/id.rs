@@ -81,6 +81,12 @@ pub const SAVE: Id = Id::of("save");
 pub const JOIN: Id = Id::of("join");
 /// `copies`.
 pub const COPIES: Id = Id::of("copies");
+/// `redirect`.
+pub const REDIRECT: Id = Id::of("redirect");
+/// `cluster-view`.
+pub const CLUSTER_VIEW: Id = Id::of("cluster-view");
+/// `ack`.
+pub const ACK: Id = Id::of("ack");
 /// `witness`.
 pub const WITNESS: Id = Id::of("witness");
 /// `cluster-secret`.

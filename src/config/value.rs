@@ -286,6 +286,29 @@ pub(super) fn peers(words: &[&str]) -> Result<String, &'static str> {
     }
 }
 
+/// When writes are acknowledged: `copy` or `primary`, and pairs of a database and one of these; kept as they are.
+pub(super) fn acks(words: &[&str]) -> Result<String, &'static str> {
+    let pairs = words.get(1..).unwrap_or_default().chunks(2);
+    let is_known = |word: &str| word == "copy" || word == "primary";
+    let is_pair = |pair: &[&str]| matches!(pair, [db, ack] if db.parse::<u32>().is_ok_and(|db| db < 63) && is_known(ack));
+    if words.first().is_some_and(|word| is_known(word)) && pairs.clone().all(is_pair) {
+        Ok(words.join(" "))
+    } else {
+        Err("must be copy or primary, which pairs of a database from 0 to 62 and one of these may follow")
+    }
+}
+
+/// The databases in which writes are acknowledged at once, a bit each; the last bit stands for all from the 64th on.
+pub(super) fn acknowledged_at_once(acks: &str) -> u64 {
+    let mut words = acks.split_whitespace();
+    let mut at_once = if words.next() == Some("primary") { u64::MAX } else { 0 };
+    while let (Some(db), Some(ack)) = (words.next(), words.next()) {
+        let bit = 1 << db.parse::<u32>().unwrap_or(0).min(62);
+        at_once = if ack == "primary" { at_once | bit } else { at_once & !bit };
+    }
+    at_once
+}
+
 /// Where a primary is: host and port, or `no one`, kept as the empty text.
 pub(super) fn primary_address(words: &[&str]) -> Result<String, &'static str> {
     match words {

@@ -21,6 +21,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use tokio::io::ReadBuf;
@@ -165,6 +166,13 @@ impl Connection {
                 Turn::Settle => turn = self.settle().await?,
                 _ => break,
             }
+        }
+        if let Some(counting) = self.client.counting.take()
+            && let Some(blocked) = &self.client.blocked
+        {
+            let (worker, waiter) = (Rc::clone(&self.worker), Arc::clone(&blocked.waiter));
+            let written = self.client.written;
+            tokio::task::spawn_local(super::counting::answer(worker, waiter, counting, written));
         }
         match turn {
             Turn::Close if self.client.killed => return Ok(Some(End::Closed)),

@@ -33,6 +33,8 @@ pub(super) mod kind {
     pub const BLOCKING: u8 = 0x82;
     /// The client of the blocking request with that token is gone.
     pub const CANCEL: u8 = 0x43;
+    /// Asks how many copies have all of some partitions.
+    pub const COUNT: u8 = 0x4f;
     /// A message to the subscribers of a channel.
     pub const PUBLISH: u8 = 0x84;
     /// What the clients of a node are interested in; answered once it is known here.
@@ -100,7 +102,7 @@ pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut O
             Merge::Scan(wanted) => scan_on(worker, client, request, wanted, answers).await,
             _ => merge(request, request.proto, answers),
         };
-        inserts.push((request.mark, answer));
+        inserts.push((request.mark, if request.is_silent { Vec::new() } else { answer }));
     }
     out.splice(inserts);
 }

@@ -61,6 +61,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a replica may take to say what it has.
 const POSITION: Duration = Duration::from_millis(500);
+/// How often a node says that it waits for its cluster.
+const ALONE: Duration = Duration::from_secs(5);
 /// How long a node that is stopped may take to hand over.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -272,8 +274,7 @@ impl This {
         }
         if let Some(owner) = setup.owner {
             if let Err(error) = self.open(owner).await {
-                tracing::error!("cannot go on as a member of the cluster: {error}");
-                return self.state.stop();
+                return self.state.fail(format!("cannot go on as a member of the cluster: {error}"));
             }
             // Whoever knows this node is told of its new process.
             spawn_local(Rc::clone(&self).tell());
@@ -469,6 +470,7 @@ impl This {
 
     /// Tells the cluster, again and again until it hears, that this node runs in a new process.
     async fn tell(self: Rc<Self>) {
+        let mut said_ns = self.now_ns();
         loop {
             let host = self.map().members.get(&self.id()).map(|member| member.host.clone());
             if let Some(host) = host.filter(|_| self.me.borrow().host.is_empty()) {
@@ -484,6 +486,15 @@ impl This {
             };
             if told.is_ok() {
                 return tracing::info!("back in the cluster as node {:016x}", me.id);
+            }
+            if self.now_ns() - said_ns > ALONE.as_nanos() as u64 {
+                said_ns = self.now_ns();
+                let cluster = self.state.cluster.identity().map_or(0, |identity| identity.cluster);
+                tracing::info!(
+                    "waiting for cluster {cluster:016x}, of which this node is a member by the file shoal-cluster.redb in {}: no \
+                     leader lets it in. If that cluster is gone, or has forgotten this node, remove the file and start again",
+                    self.dir.display()
+                );
             }
             sleep(Duration::from_millis(100)).await;
         }
@@ -524,6 +535,7 @@ impl This {
         spawn_local(Rc::clone(self).lead());
         spawn_local(Rc::clone(self).care());
         spawn_local(Rc::clone(self).ask_for_clients());
+        spawn_local(Rc::clone(self).fulfil());
     }
 
     /// Proposes what clients ask for, one after the other: their order is that of what they hear.
@@ -545,6 +557,24 @@ impl This {
         }
     }
 
+    /// Has the changes made that administrators ask for.
+    async fn fulfil(self: Rc<Self>) {
+        loop {
+            let wish = std::future::poll_fn(|task| self.state.cluster.poll_wish(task)).await;
+            let this = Rc::clone(&self);
+            spawn_local(async move {
+                let until_ns = this.now_ns() + PATIENCE.as_nanos() as u64;
+                loop {
+                    match this.propose(wish.change.clone()).await {
+                        // Another leader may be on its way.
+                        Err(_) if this.now_ns() < until_ns => sleep(BEAT).await,
+                        outcome => break (wish.done)(outcome.map_err(|error| error.to_string())),
+                    }
+                }
+            });
+        }
+    }
+
     // Leases.
 
     /// Asks for leases.
@@ -557,6 +587,7 @@ impl This {
             let (node, incarnation) = (self.id(), self.me.borrow().incarnation);
             let asked_ns = self.now_ns();
             let leader = consensus.status().borrow().leader;
+            self.state.cluster.note_leader(leader);
             let Ok(payload) = encode(&LeaseRequest { node, incarnation }) else { continue };
             let granted = if leader == Some(node) {
                 self.grant(&payload)
@@ -588,7 +619,12 @@ impl This {
         loop {
             look.tick().await;
             let Some(consensus) = self.consensus() else { continue };
-            if consensus.status().borrow().role != consensus::Role::Leader {
+            let status = consensus.status().borrow().clone();
+            if status.role == consensus::Role::Stopped {
+                let why = status.failure.unwrap_or_else(|| "its metadata are kept no more".into());
+                return self.state.fail(format!("cannot go on as a member of the cluster: {why}"));
+            }
+            if status.role != consensus::Role::Leader {
                 self.leader.borrow_mut().resign();
                 continue;
             }
@@ -622,7 +658,12 @@ impl This {
 
     async fn propose_here(&self, change: Change) -> Result<Outcome, Failure> {
         let consensus = self.consensus().ok_or("not a member")?;
-        Ok(consensus.propose(change).await?)
+        let gone = if let Change::Leave(node) = change { Some(node) } else { None };
+        let outcome = consensus.propose(change).await?;
+        if let Some(node) = gone.filter(|_| !matches!(outcome, Outcome::Refused(_))) {
+            consensus.remove(node).await?;
+        }
+        Ok(outcome)
     }
 
     /// Has the leader make a change.

@@ -3,6 +3,7 @@
 mod ahead;
 mod codec;
 pub mod connection;
+mod counting;
 mod ears;
 mod feeder;
 mod forward;

@@ -182,6 +182,14 @@ impl Peer {
                 settings::tell_settled(&peer.worker, sender, frame);
                 true
             }
+            kind::COUNT => {
+                let (sender, frame, state) = (sender.clone(), frame.clone(), Arc::clone(&peer.worker.state));
+                tokio::task::spawn_local(async move {
+                    let count = super::counting::asked(&state, &frame.payload).await;
+                    sender.reply(frame.id, &count);
+                });
+                true
+            }
             kind::PUBLISH => {
                 publish(&peer.worker.state, &frame.payload);
                 true

@@ -11,6 +11,7 @@ use crate::cluster::link::Identity;
 use crate::cluster::metadata::{Change, Metadata, NodeId, Outcome};
 use atomic_waker::AtomicWaker;
 use parking_lot::{Mutex, RwLock};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -37,6 +38,13 @@ pub struct Cluster {
     settled: AtomicU64,
     /// Whether this node founded the cluster and has yet to say what its own settings are.
     founded: AtomicBool,
+    /// Who leads, as far as this node knows; 0 for nobody.
+    leader: AtomicU64,
+    /// The databases in which writes are acknowledged before copies have them, a bit each; the last stands for all beyond.
+    at_once: AtomicU64,
+    /// What administrators ask for, on its way to the thread that speaks for this node.
+    wishes: Mutex<VecDeque<Wish>>,
+    wisher: AtomicWaker,
 }
 
 /// A change of the metadata that a client asked for.
@@ -60,6 +68,14 @@ impl Asked {
         self.waker.register(task.waker());
         self.answer.lock().map_or(Poll::Pending, Poll::Ready)
     }
+}
+
+/// A change that somebody asks for.
+pub struct Wish {
+    /// What is to be changed. Asked for twice it must do no harm.
+    pub change: Change,
+    /// Told what came of it, or why that is not known.
+    pub done: Box<dyn FnOnce(Result<Outcome, String>) + Send>,
 }
 
 /// A node's clock for leases, in ns: any two readings are of one process, so it may begin anywhere.
@@ -98,6 +114,10 @@ impl Default for Cluster {
             asking: AtomicWaker::new(),
             settled: AtomicU64::new(0),
             founded: AtomicBool::new(false),
+            leader: AtomicU64::new(0),
+            at_once: AtomicU64::new(0),
+            wishes: Mutex::default(),
+            wisher: AtomicWaker::new(),
         }
     }
 }
@@ -146,6 +166,39 @@ impl Cluster {
         *self.map.write() = map;
         self.version.store(version, Ordering::Release);
         self.wake();
+    }
+
+    /// Asks for a change.
+    pub fn wish(&self, wish: Wish) {
+        self.wishes.lock().push_back(wish);
+        self.wisher.wake();
+    }
+
+    /// The next change that is asked for.
+    pub fn poll_wish(&self, task: &mut Context<'_>) -> Poll<Wish> {
+        self.wisher.register(task.waker());
+        self.wishes.lock().pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Notes who leads.
+    pub fn note_leader(&self, leader: Option<NodeId>) {
+        self.leader.store(leader.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Says in which databases writes are acknowledged before copies have them: a bit each, the last for all from the 64th on.
+    pub fn acknowledge_at_once(&self, databases: u64) {
+        self.at_once.store(databases, Ordering::Relaxed);
+    }
+
+    /// Whether writes in database `db` are.
+    #[inline]
+    pub fn acknowledges_at_once(&self, db: usize) -> bool {
+        self.at_once.load(Ordering::Relaxed) & 1 << db.min(63) != 0
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        Some(self.leader.load(Ordering::Relaxed)).filter(|leader| *leader != 0)
     }
 
     /// Wakes those who wait for something to change.

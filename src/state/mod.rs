@@ -104,6 +104,7 @@ pub struct State {
     saved_unix: AtomicI64,
     changes_at_save: AtomicU64,
     reconfigure: OnceLock<Reconfigure>,
+    failure: OnceLock<String>,
     stopping: AtomicBool,
     leaving: AtomicBool,
     leave_waker: AtomicWaker,
@@ -117,6 +118,8 @@ impl State {
         let commands = catalogue.len();
         let acl = acl::Acl::new(catalogue, config.choice(id::ACL_PUBSUB_DEFAULT) == "allchannels");
         acl.set_default_password(&config.text(id::REQUIREPASS));
+        let cluster = cluster::Cluster::default();
+        cluster.acknowledge_at_once(config.acknowledged_at_once());
         State {
             acl,
             keyspace: keyspace::Keyspace::new(databases),
@@ -127,7 +130,7 @@ impl State {
             tracking: tracking::Tracking::default(),
             pubsub: pubsub::PubSub::default(),
             clients: clients::Clients::default(),
-            cluster: cluster::Cluster::default(),
+            cluster,
             ears: ears::Ears::default(),
             versions: version::Versions::new(unix_ms() as u64 / 1000),
             memcache: memcache::Memcache::default(),
@@ -149,6 +152,7 @@ impl State {
             saved_unix: AtomicI64::new(unix_ms() / 1000),
             changes_at_save: AtomicU64::new(0),
             reconfigure: OnceLock::new(),
+            failure: OnceLock::new(),
             stopping: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             leave_waker: AtomicWaker::new(),
@@ -202,7 +206,11 @@ impl State {
 
     /// Has a change of directives carried out.
     pub fn reconfigure(&self, change: &Change) -> Result<(), (Id, String)> {
-        self.reconfigure.get().map_or(Ok(()), |carry_out| carry_out(&self.config, change))
+        self.reconfigure.get().map_or(Ok(()), |carry_out| carry_out(&self.config, change))?;
+        if change.touches(id::ACK) {
+            self.cluster.acknowledge_at_once(self.config.acknowledged_at_once());
+        }
+        Ok(())
     }
 
     /// Notes that the data was "saved" now.
@@ -270,6 +278,18 @@ impl State {
         self.stopping.store(true, Ordering::Release);
         self.stop_wakers.iter().for_each(AtomicWaker::wake);
         self.lazyfree.stop();
+    }
+
+    /// Ends the node, which cannot go on: says why, and asks all threads to end.
+    pub fn fail(&self, why: String) {
+        tracing::error!("{why}");
+        let _ = self.failure.set(why);
+        self.stop();
+    }
+
+    /// Why the node could not go on, if that is why it stops.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Asks the node to stop once it has handed over what it serves, where it is one of several.

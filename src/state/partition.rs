@@ -57,6 +57,33 @@ pub fn partition_of(key: &[u8]) -> u8 {
     (slot(key) / SLOTS_PER_PARTITION) as u8
 }
 
+/// Some of the partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionSet([u64; PARTITIONS / 64]);
+
+impl PartitionSet {
+    /// Adds one.
+    #[inline]
+    pub fn insert(&mut self, partition: u8) {
+        self.0[usize::from(partition / 64)] |= 1 << (partition % 64);
+    }
+
+    /// Adds all.
+    pub fn insert_all(&mut self) {
+        self.0 = [u64::MAX; PARTITIONS / 64];
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|bits| *bits == 0)
+    }
+
+    /// Those that are in it, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).filter(|partition| self.0[usize::from(partition / 64)] & 1 << (partition % 64) != 0)
+    }
+}
+
 /// A key of one of the databases.
 pub type DbKey = (usize, Box<[u8]>);
 

@@ -16,6 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
+/// Records under way to a copy beyond which it is waited for even where writes are acknowledged at once.
+const FAR_BEHIND: u64 = 16 * 1024;
+
 /// What a node is to a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -127,11 +130,13 @@ impl Replication {
         }
     }
 
-    /// Adds what an answer out of this partition, as it is now, has to wait for.
+    /// Adds what an answer out of this partition, as it is now, has to wait for. One that is given `at_once` waits only for copies that
+    /// are far behind: what is under way takes memory.
     #[inline]
-    pub fn add_waits(&self, waits: &mut Waits) {
+    pub fn add_waits(&self, waits: &mut Waits, at_once: bool) {
+        let allowed = if at_once { FAR_BEHIND } else { 0 };
         for sink in &self.sinks {
-            if sink.in_sync && !sink.feed.has(sink.last) {
+            if sink.in_sync && !sink.feed.has(sink.last.saturating_sub(allowed)) {
                 waits.add(&sink.feed, sink.last);
             }
         }
@@ -170,6 +175,15 @@ impl Replication {
     /// The copy on `node`.
     pub fn sink(&mut self, node: NodeId) -> Option<&mut Sink> {
         self.sinks.iter_mut().find(|sink| sink.feed.node == node)
+    }
+
+    /// What has to arrive where before each copy in sync has all that is here now.
+    pub fn goals(&self) -> Vec<(Arc<Feed>, u64)> {
+        self.sinks
+            .iter()
+            .filter(|sink| sink.in_sync)
+            .map(|sink| (Arc::clone(&sink.feed), sink.last))
+            .collect()
     }
 
     /// Whether every copy has every entry.
@@ -328,6 +342,11 @@ impl Feed {
         self.acked.load(Ordering::Acquire)
     }
 
+    /// How many records are under way.
+    pub fn behind(&self) -> u64 {
+        self.end().saturating_sub(self.acked())
+    }
+
     /// Whether the record at `position` has arrived.
     #[inline]
     pub fn has(&self, position: u64) -> bool {
@@ -452,11 +471,13 @@ mod tests {
     fn an_answer_waits_for_what_was_before_it() {
         let (mut replication, feed) = copied();
         let mut waits = Waits::default();
-        replication.add_waits(&mut waits);
+        replication.add_waits(&mut waits, false);
         assert!(waits.is_empty());
         replication.effects().extend(b"one");
         replication.commit(3);
-        replication.add_waits(&mut waits);
+        replication.add_waits(&mut waits, true);
+        assert!(waits.is_empty());
+        replication.add_waits(&mut waits, false);
         assert_eq!(poll(&mut waits), Poll::Pending);
         feed.ack(1);
         assert_eq!(poll(&mut waits), Poll::Ready(true));
@@ -468,7 +489,7 @@ mod tests {
         replication.effects().extend(b"one");
         replication.commit(0);
         let mut waits = Waits::default();
-        replication.add_waits(&mut waits);
+        replication.add_waits(&mut waits, false);
         feed.lose();
         assert_eq!(poll(&mut waits), Poll::Ready(false));
         feed.release();

@@ -69,6 +69,11 @@ impl Waiter {
         self.change(WAITING, DONE)
     }
 
+    /// Whether nobody waits any more.
+    pub fn is_over(&self) -> bool {
+        self.state.load(Ordering::Acquire) == DONE
+    }
+
     fn change(&self, from: u8, to: u8) -> bool {
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }

@@ -57,7 +57,8 @@ impl Cluster {
     fn is_spread(&self, serving: usize) -> bool {
         let slots = self.nodes.iter().filter_map(|node| slots(node).ok()).find(|slots| !slots.is_empty());
         let holders = || slots.iter().flatten().map(|(holders, _)| holders);
-        let primaries: std::collections::BTreeSet<&String> = holders().filter_map(|holders| holders.first()).collect();
+        let primaries: std::collections::BTreeSet<&String> =
+            holders().filter_map(|holders| holders.first()).collect();
         primaries.len() == serving && holders().all(|holders| holders.len() == 2.min(serving))
     }
 
@@ -102,15 +103,25 @@ fn member_with(seed: Option<&Server>, directives: &[&str]) -> Server {
     node
 }
 
-/// Who holds which slots, the primary first.
+/// Who holds which slots, the primary first, and the first slot; in order.
 pub fn slots(node: &Server) -> std::io::Result<Vec<(Vec<String>, i64)>> {
-    let answer = Client::connect(node.resp_addr())?.line("CLUSTER SLOTS")?;
-    let name =
-        |holder: &Value| String::from_utf8_lossy(holder.items()[2].text().unwrap_or_default()).into_owned();
-    let range = |range: &Value| {
-        (range.items()[2..].iter().map(name).collect(), range.items()[0].int().unwrap_or_default())
+    let answer = Client::connect(node.resp_addr())?.line("CLUSTER SHARDS")?;
+    let field = |pairs: &Value, name: &[u8]| {
+        let at = pairs.items().chunks(2).find(|pair| pair[0].text() == Some(name));
+        at.map_or(Value::NullBulk, |pair| pair[1].clone())
     };
-    Ok(answer.items().iter().map(range).collect())
+    let mut all = Vec::new();
+    for shard in answer.items() {
+        let name = |node: &Value| {
+            String::from_utf8_lossy(field(node, b"id").text().unwrap_or_default()).into_owned()
+        };
+        let holders: Vec<String> = field(shard, b"nodes").items().iter().map(name).collect();
+        let firsts = field(shard, b"slots");
+        let firsts = firsts.items().iter().step_by(2).map(|first| first.int().unwrap_or_default());
+        all.extend(firsts.map(|first| (holders.clone(), first)));
+    }
+    all.sort_by_key(|(_, first)| *first);
+    Ok(all)
 }
 
 /// Sends a signal to its process.
@@ -231,22 +242,25 @@ fn transactions_scripts_and_waits_run_where_their_keys_are() {
 }
 
 /// Writes increasing numbers to keys of its own, through one node, and remembers what was acknowledged.
-struct Writer {
+pub struct Writer {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Written>,
 }
 
+/// What a writer remembers.
 #[derive(Default)]
-struct Written {
+pub struct Written {
     /// The last acknowledged number of each key, and the last one that may have been written.
-    acknowledged: Vec<(i64, i64)>,
+    pub acknowledged: Vec<(i64, i64)>,
     /// The longest time without an acknowledgement.
-    longest: Duration,
-    errors: Vec<String>,
+    pub longest: Duration,
+    /// What was answered instead.
+    pub errors: Vec<String>,
 }
 
 impl Writer {
-    fn start(name: String, addr: std::net::SocketAddr, keys: usize) -> Writer {
+    /// Begins to write.
+    pub fn start(name: String, addr: std::net::SocketAddr, keys: usize) -> Writer {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -281,14 +295,15 @@ impl Writer {
         Writer { stop, thread }
     }
 
-    fn stop(self) -> Written {
+    /// Ends it.
+    pub fn stop(self) -> Written {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the writer ends")
     }
 }
 
 /// Whatever was acknowledged to `name` is there, or something that was written later.
-fn assert_nothing_lost(client: &mut Client, name: &str, written: &Written) {
+pub fn assert_nothing_lost(client: &mut Client, name: &str, written: &Written) {
     for (key, (acknowledged, tried)) in written.acknowledged.iter().enumerate() {
         let reply = client.line(&format!("GET {name}:{key}")).expect("a reply");
         let found: i64 =

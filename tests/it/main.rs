@@ -1,6 +1,7 @@
 //! Shoal's behaviour as its clients see it: the built binary, real sockets, every command.
 
 mod cluster;
+mod cluster_admin;
 mod commands;
 mod connections;
 mod harness;

@@ -97,11 +97,9 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
 
 /// The metadata that is in a snapshot.
 pub(super) fn decode_metadata(bytes: &[u8]) -> io::Result<Metadata> {
-    // What was written before there were settings ends where those are kept: with none.
-    let metadata: Metadata = decode(bytes).or_else(|error| {
-        let ended = [bytes, &[0]].concat();
-        decode(&ended).map_err(|_| error)
-    })?;
+    // What was written before there were settings, or pins, ends where those are kept: with none.
+    let ended = |zeros: &[u8]| decode::<Metadata>(&[bytes, zeros].concat());
+    let metadata = ended(&[]).or_else(|error| ended(&[0]).or_else(|_| ended(&[0, 0])).map_err(|_| error))?;
     if metadata.partitions.len() != PARTITIONS {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not as many partitions as there are"));
     }

@@ -115,7 +115,7 @@ fn invariants_hold_whatever_is_asked() {
             let (partition, node) = (rng.u8(..4), rng.u64(1..5));
             let epoch = metadata.partitions[usize::from(partition)].epoch - u64::from(rng.u8(..8) == 0);
             let before = metadata.clone();
-            let change = match rng.u8(..11) {
+            let change = match rng.u8(..12) {
                 0 => Change::Down(node),
                 1 => Change::Up { node, incarnation: node * 100 },
                 2 => Change::Join(Member { incarnation: rng.u64(..3), ..member(node) }),
@@ -126,6 +126,7 @@ fn invariants_hold_whatever_is_asked() {
                 7 => Change::HandOver { partition, epoch, to: Some(node) },
                 8 => Change::HandedOver { partition, epoch, to: node },
                 9 => Change::Leave(node),
+                10 => Change::Pin { partitions: vec![partition], node: rng.bool().then_some(node) },
                 _ => Change::Drain { node, drain: rng.bool() },
             };
             let outcome = metadata.apply(change.clone());
@@ -171,4 +172,18 @@ fn settings_are_kept_until_they_are_set_anew() {
     );
     assert_eq!(metadata.settings.get(&user), Some(&None));
     assert_eq!(metadata.settings.get(&library), None);
+}
+
+#[test]
+fn only_members_that_hold_data_are_given_something_by_hand() {
+    let mut metadata = two();
+    metadata.apply(Change::Join(Member { witness: true, ..member(3) }));
+    let pin = |node| Change::Pin { partitions: vec![1, 2], node };
+    assert_eq!(metadata.apply(pin(Some(9))), Outcome::Refused(Refusal::Unknown));
+    assert_eq!(metadata.apply(pin(Some(3))), Outcome::Refused(Refusal::WrongRole));
+    assert_eq!(metadata.apply(pin(Some(2))), Outcome::Changed);
+    assert_eq!(metadata.apply(pin(Some(2))), Outcome::Unchanged);
+    assert_eq!(metadata.apply(Change::Leave(2)), Outcome::Changed);
+    assert!(metadata.pins.is_empty());
+    assert_eq!(metadata.apply(pin(None)), Outcome::Unchanged);
 }

@@ -32,16 +32,7 @@ fn settle(metadata: &mut Metadata) -> usize {
             assert_eq!(metadata.apply(change.clone()), Outcome::Changed, "{change:?}");
         }
         let before = metadata.version;
-        for partition in 0..=u8::MAX {
-            let assignment = metadata.partitions[usize::from(partition)].clone();
-            let Some(primary) = assignment.primary().filter(|node| metadata.serves(*node)) else { continue };
-            let caught_up: Vec<_> =
-                assignment.joining.iter().map(|node| (partition, assignment.epoch, *node)).collect();
-            metadata.apply(Change::InSync { primary, caught_up });
-            if let Some(to) = assignment.hand_over {
-                metadata.apply(Change::HandedOver { partition, epoch: assignment.epoch, to });
-            }
-        }
+        finish(metadata);
         if changes.is_empty() && metadata.version == before {
             return round;
         }
@@ -135,4 +126,51 @@ fn a_witness_is_given_nothing() {
     settle(&mut metadata);
     assert!(metadata.partitions.iter().all(|assignment| !assignment.involves(3)));
     assert_even(&metadata, &[1, 2]);
+}
+
+#[test]
+fn what_is_placed_by_hand_goes_there_and_stays() {
+    for copies in 1..=3 {
+        let mut metadata = cluster(3, copies);
+        settle(&mut metadata);
+        let partitions: Vec<u8> = (10..60).collect();
+        let pin = Change::Pin { partitions: partitions.clone(), node: Some(2) };
+        let forecast = forecast(&metadata, pin.clone()).expect("can be done");
+        assert_eq!(metadata.apply(pin.clone()), Outcome::Changed);
+        settle(&mut metadata);
+        assert_eq!(forecast.partitions, metadata.partitions, "a forecast comes true");
+        let is_there = |metadata: &Metadata| partitions.iter().all(|p| metadata.primary(*p) == Some(2));
+        assert!(is_there(&metadata));
+        // The rest is spread around it.
+        assert_even(&metadata, &[1, 2, 3]);
+        assert_eq!(metadata.apply(pin), Outcome::Unchanged);
+        // A new node takes none of it; one that is emptied gives it away, and has it back afterwards.
+        metadata.apply(Change::Join(member(4, "")));
+        settle(&mut metadata);
+        assert!(is_there(&metadata));
+        metadata.apply(Change::Drain { node: 2, drain: true });
+        settle(&mut metadata);
+        assert_even(&metadata, &[1, 3, 4]);
+        metadata.apply(Change::Drain { node: 2, drain: false });
+        settle(&mut metadata);
+        assert!(is_there(&metadata));
+        metadata.apply(Change::Pin { partitions: (0..=255).collect(), node: None });
+        settle(&mut metadata);
+        assert_even(&metadata, &[1, 2, 3, 4]);
+    }
+}
+
+#[test]
+fn more_placed_on_a_node_than_its_share_leaves_the_rest_to_the_others() {
+    for copies in 1..=2 {
+        let mut metadata = cluster(3, copies);
+        settle(&mut metadata);
+        metadata.apply(Change::Pin { partitions: (0..200).collect(), node: Some(1) });
+        settle(&mut metadata);
+        let serves = |node| metadata.partitions.iter().filter(|a| a.primary() == Some(node)).count();
+        assert_eq!(serves(1), 200);
+        assert!(serves(2).abs_diff(serves(3)) <= 12, "{} {}", serves(2), serves(3));
+        let has = |node| metadata.partitions.iter().filter(|a| a.involves(node)).count();
+        assert!(has(2).abs_diff(has(3)) <= 2, "{} {}", has(2), has(3));
+    }
 }

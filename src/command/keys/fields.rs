@@ -76,6 +76,9 @@ impl Keys<'_> {
 
     #[cold]
     fn expire_fields(&mut self, key: &[u8]) {
+        if self.looks_only {
+            return;
+        }
         let (at, h) = self.enter_at(key);
         let partition = &mut self.held[at].1;
         let whose = (self.db, h, key, self.now_ms);

@@ -156,6 +156,7 @@ fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
         proto: Proto::Resp2,
         parts,
         merge,
+        is_silent: false,
         caller: Caller::default(),
     });
 }

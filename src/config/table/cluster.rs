@@ -29,16 +29,22 @@ pub(super) const CLUSTER: Group = Group {
             "redirect",
             Kind::Enum(&["forward", "moved"]),
             "forward",
-            "A request for a key of another node is forwarded to it, or answered with MOVED.",
-        )
-        .inert(),
+            "A request for a key of another node is forwarded to it, or answered with MOVED, for clients that know of the cluster: to \
+             these SCAN, KEYS and DBSIZE are about one node.",
+        ),
         row(
             "cluster-view",
             Kind::Enum(&["standalone", "cluster"]),
             "standalone",
-            "What INFO says of clustering; clients that believe in a cluster give up databases other than 0.",
-        )
-        .inert(),
+            "What INFO and HELLO say of clustering; clients that believe in a cluster give up databases other than 0.",
+        ),
+        row(
+            "ack",
+            Kind::Words(value::acks),
+            "copy",
+            "When a write is acknowledged: once every copy in sync has it (copy), or at once (primary), which a crash may undo. Pairs of \
+             a database and one of these may follow: copy 3 primary.",
+        ),
         row("cluster-enabled", BOOL, "no", "Be a member of a cluster.").immutable().inert(),
         row(
             "cluster-config-file",
