@@ -302,10 +302,12 @@ pub fn moved(site: &Site, command: &Command, args: Args) -> Option<CmdError> {
     Some(CmdError::with(format!("MOVED {} {}:{}", slot(&args[first]), member.host, member.port)))
 }
 
-/// Whether a client that said READONLY is answered out of copies: all it asks for must be at this node, whole and in sync.
+/// Whether a client that said READONLY is answered out of copies: all it asks for must be at this node, whole and in sync. One that caches
+/// is not: it hears of a change from the primary, and would read and keep what was there before.
 fn may_read_copies(site: &Site, command: &Command, held: &Held<'_>) -> bool {
     let changes = super::flag::WRITE | super::flag::MAY_REPLICATE | super::flag::SCRIPT;
     if !site.client.shared.has_flag(client_flag::READONLY)
+        || site.client.tracking.is_some()
         || command.flags.any(changes | super::flag::BLOCKING)
         || !site.state.cluster.has_lease()
     {
