@@ -5,7 +5,7 @@
 //! keys, [`serve`] runs the waiting request again on the spot, under the locks it needs, and mails its reply.
 
 use super::call::{self, Site};
-use super::client::{Blocked, Client, Waiting};
+use super::client::{Blocked, Client, Waiting, WouldWait};
 use super::error::{self, CmdError};
 use super::keys::{Keys, Routed};
 use super::record::{self, Cost};
@@ -95,6 +95,11 @@ pub fn wait<'k>(
             *again = true;
             return;
         }
+        Waiting::Noted { .. } => {
+            let request = OwnedArgs::from(request);
+            cx.client.would_wait = Some(WouldWait { request, timeout, nothing });
+            return;
+        }
         Waiting::Allowed => {}
     }
     let mut owned = OwnedArgs::new();
@@ -129,7 +134,7 @@ pub fn one_of_several<'k, T: Stored>(
     key: &[u8],
 ) -> Result<Option<&'k mut T>, CmdError> {
     match keys.update_as::<T>(key) {
-        Err(wrong) if wrong == error::WRONG_TYPE && matches!(waiting, Waiting::Served { .. }) => Ok(None),
+        Err(wrong) if wrong == error::WRONG_TYPE && waiting.has_waited() => Ok(None),
         found => found,
     }
 }
@@ -152,12 +157,18 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
     let row = table::by_number(waiter.row);
     let args = waiter.request.as_args();
     let mut needs = call::needs(row.command, args, None);
-    let held = loop {
+    let mut held = loop {
         match call::enter(site.state, &mut needs) {
             Some(held) => break held,
             None => std::thread::yield_now(),
         }
     };
+    // Whoever releases the partition serves it.
+    if let Some((_, partition)) = held.iter_mut().find(|(_, partition)| partition.is_held()) {
+        waiter.keys.iter().for_each(|key| partition.with_ledger(|ledger| ledger.defer(waiter.db, key)));
+        waiter.wait_on();
+        return Vec::new();
+    }
     let began_ns = site.clock.now_ns();
     let mut out = Output::new(waiter.proto);
     let mut client = Client::new(Arc::clone(&waiter.client), Arc::clone(&waiter.user));

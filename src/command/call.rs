@@ -19,7 +19,7 @@ use crate::state::partition::PARTITIONS;
 use crate::state::pause::Paused;
 use crate::state::scripts::Claim;
 use crate::state::stats::WorkerStats;
-use shoal_protocol::resp::{Args, Output, Proto};
+use shoal_protocol::resp::{Args, Output, OwnedArgs, Proto};
 use smallvec::SmallVec;
 
 /// What the connection does after a call.
@@ -32,6 +32,8 @@ pub enum Flow {
     Contended,
     /// Nothing was done, as a script may run for long: call again on a stack of its own, from which it can pause.
     OnStack,
+    /// Nothing was done, as a transaction across nodes holds its keys: call again once a partition is released.
+    Held,
     /// Nothing was done, as requests like this one are held: call again once the pause is over.
     Paused,
     /// Send the output, then call again with the same request.
@@ -218,7 +220,7 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
 }
 
 fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
-    let mut owned = shoal_protocol::resp::OwnedArgs::new();
+    let mut owned = OwnedArgs::new();
     args.iter().for_each(|arg| owned.push(arg));
     multi.bytes += owned.memory();
     multi.queue.push((row, owned));
@@ -251,8 +253,8 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
     let Some(_claim) = claim(site.state, scripted) else { return Flow::Contended };
     let mut needs = needs(row.command, args, known);
     let Some(held) = enter(site.state, &mut needs) else { return Flow::Contended };
-    if forward::forward(site, row, args, &held) {
-        return Flow::Next;
+    if let Some(flow) = forward::forward(site, row, args, &held) {
+        return flow;
     }
     let routed = match needs {
         Needs::Keys(routed) => routed,
@@ -361,7 +363,9 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
             Needs::All => all = true,
         }
     }
-    for (_, key) in &site.client.watching.keys {
+    let watching = &site.client.watching;
+    let elsewhere = watching.elsewhere.iter().map(|watched| &*watched.key);
+    for key in watching.keys.iter().map(|(_, key)| &**key).chain(elsewhere) {
         partitions.push(crate::state::partition::partition_of(key));
     }
     partitions.sort_unstable();
@@ -375,39 +379,27 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     if let Some(multi) = site.client.multi.take() {
         let forwarded = forward::forward_transaction(site, &multi, &held);
         site.client.multi = Some(multi);
-        if forwarded {
+        if let Some(flow) = forwarded {
             drop(held);
-            super::transaction::leave(site.state, site.client);
-            return Flow::Next;
+            if flow == Flow::Next {
+                super::transaction::leave(site.state, site.client);
+            }
+            return flow;
         }
     }
     let (db, now_ms) = (site.client.db, site.clock.unix_ms);
     let mut keys = Keys::new(site.state, site.stats, held, Routed::new(), db, now_ms);
     keys.no_touch = site.client.no_touch;
     keys.author = site.client.author;
-    let valid = super::transaction::watches_hold(site.client, &keys);
+    let valid = super::transaction::watches_hold(&site.client.watching, &keys);
     // Taken first: an UNWATCH in the queue must find nothing to end while partitions are held.
     let watching = std::mem::take(&mut site.client.watching);
     let queue = site.client.multi.take().map_or_else(Vec::new, |multi| multi.queue);
     if valid {
-        site.client.waiting = Waiting::Denied;
-        site.out.array(queue.len());
-        for (row, args) in &queue {
-            let args = args.as_args();
-            keys.forget_routed();
-            match super::permission::admit_queued(site, row, args) {
-                Ok(()) => run(site, row, args, &mut keys),
-                Err(error) => {
-                    site.stats.commands[row.id].rejected.add(1);
-                    site.out.error(error.text());
-                    site.state.count_error(site.stats, error.text());
-                }
-            }
-        }
+        run_queue(site, &queue, &mut keys);
     } else {
         site.out.null_array();
     }
-    site.client.waiting = Waiting::Allowed;
     site.client.shared.command.store(row.id, std::sync::atomic::Ordering::Relaxed);
     let nanos = site.clock.now_ns() - began_ns;
     let cost = Cost { nanos, reply: site.out.len_since(mark) };
@@ -419,6 +411,29 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     end_caching(site, row);
     super::transaction::end_watches(site.state, watching);
     Flow::Next
+}
+
+/// Runs what a transaction has queued, under the locks of all its keys.
+pub(super) fn run_queue<'s>(
+    site: &mut Site<'s, '_>,
+    queue: &[(&'static Row, OwnedArgs)],
+    keys: &mut Keys<'s>,
+) {
+    site.client.waiting = Waiting::Denied;
+    site.out.array(queue.len());
+    for (row, args) in queue {
+        let args = args.as_args();
+        keys.forget_routed();
+        match super::permission::admit_queued(site, row, args) {
+            Ok(()) => run(site, row, args, keys),
+            Err(error) => {
+                site.stats.commands[row.id].rejected.add(1);
+                site.out.error(error.text());
+                site.state.count_error(site.stats, error.text());
+            }
+        }
+    }
+    site.client.waiting = Waiting::Allowed;
 }
 
 /// What a command needs; `known` is what is known of its first key, if anything.
@@ -452,14 +467,6 @@ pub(super) fn needs(command: &Command, args: Args, known: Option<Located>) -> Ne
             }
             if routed.is_empty() { Needs::Nothing } else { Needs::Keys(routed) }
         }
-    }
-}
-
-/// Whether this node serves all the keys of a request, by its map.
-pub(super) fn is_served_here(state: &State, command: &Command, args: Args) -> bool {
-    match needs(command, args, None) {
-        Needs::Nothing | Needs::All => true,
-        Needs::Keys(routed) => routed.iter().all(|key| state.cluster.leads(key.partition)),
     }
 }
 

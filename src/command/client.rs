@@ -8,6 +8,7 @@ use super::forward::{Cover, Forwarded};
 use super::tracking::Tracked;
 use crate::command::table::Row;
 use crate::state::acl::User;
+use crate::state::across::Watched;
 use crate::state::clients::{ClientShared, client_flag};
 use crate::state::cluster::Asked;
 use crate::state::partition::PartitionSet;
@@ -19,7 +20,7 @@ use hashbrown::HashSet;
 use shoal_protocol::resp::OwnedArgs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A transaction being queued.
 #[derive(Default)]
@@ -39,6 +40,8 @@ pub struct Watching {
     pub changed: Arc<AtomicBool>,
     /// The keys, by database.
     pub keys: Vec<(usize, Box<[u8]>)>,
+    /// Keys that other nodes serve, and what they were.
+    pub elsewhere: Vec<Watched>,
 }
 
 /// Which replies a connection wants (CLIENT REPLY).
@@ -120,6 +123,16 @@ pub struct Blocked {
     pub nothing: Nothing,
 }
 
+/// That a request would wait.
+pub struct WouldWait {
+    /// What is to be run again.
+    pub request: OwnedArgs,
+    /// For how long; for ever, if that is not said.
+    pub timeout: Option<Duration>,
+    /// What it hears then.
+    pub nothing: Nothing,
+}
+
 /// What a command does that finds nothing to take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Waiting {
@@ -128,11 +141,23 @@ pub enum Waiting {
     Allowed,
     /// It answers at once, as in a transaction or a script.
     Denied,
+    /// It says that it would wait (`Client::would_wait`), as it is somebody else who has it wait.
+    Noted {
+        /// Whether it has waited already.
+        waited: bool,
+    },
     /// It is waiting already, and this is an attempt to serve it.
     Served {
         /// Set if it found nothing again.
         again: bool,
     },
+}
+
+impl Waiting {
+    /// Whether the request has waited already.
+    pub fn has_waited(self) -> bool {
+        matches!(self, Waiting::Served { .. } | Waiting::Noted { waited: true })
+    }
 }
 
 /// A question of WAIT, for which the connection waits.
@@ -169,8 +194,12 @@ pub struct Client {
     pub blocked: Option<Blocked>,
     /// Whether commands may wait.
     pub waiting: Waiting,
+    /// What a request that found nothing would wait for.
+    pub would_wait: Option<WouldWait>,
     /// Requests that other nodes are to answer, in the order of their replies.
     pub forwarded: Vec<Forwarded>,
+    /// Whether the requests behind the last one wait until it is answered.
+    pub is_barred: bool,
     /// Whether its requests come from another node, which is not to be sent elsewhere.
     pub is_peer: bool,
     /// Of a request of a peer on the whole keyspace: the partitions it is about.
@@ -220,7 +249,9 @@ impl Client {
             tracking: None,
             blocked: None,
             waiting: Waiting::Allowed,
+            would_wait: None,
             forwarded: Vec::new(),
+            is_barred: false,
             is_peer: false,
             cover: None,
             refused: false,
@@ -292,7 +323,8 @@ impl Client {
         let multi = self.multi.as_ref();
         figures.queued.store(multi.map_or(0, |multi| multi.queue.len() + 1), Ordering::Relaxed);
         figures.queued_bytes.store(multi.map_or(0, |multi| multi.bytes), Ordering::Relaxed);
-        figures.watched.store(self.watching.keys.len(), Ordering::Relaxed);
+        let watched = self.watching.keys.len() + self.watching.elsewhere.len();
+        figures.watched.store(watched, Ordering::Relaxed);
         figures.commands.store(self.commands, Ordering::Relaxed);
     }
 

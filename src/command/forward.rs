@@ -7,11 +7,12 @@
 //! Nothing is sent here: [`Forwarded`] is left with the connection, which sends it, waits, and puts the reply in its place
 //! (`server/forward.rs`).
 
-use super::call::{self, Needs, Site};
+use super::across::Across;
+use super::call::{self, Flow, Needs, Site};
 use super::client::{Client, Multi};
 use super::error::CmdError;
 use super::table::Row;
-use super::{Command, table};
+use super::{Command, flag, table};
 use crate::cluster::metadata::{Metadata, NodeId};
 use crate::config::id;
 use crate::state::State;
@@ -40,6 +41,8 @@ pub struct Forwarded {
     pub merge: Merge,
     /// Whether the client wants none (CLIENT REPLY).
     pub is_silent: bool,
+    /// What runs here on keys that several nodes serve, in place of any parts.
+    pub across: Option<Box<Across>>,
     /// On whose behalf it is asked.
     pub caller: Caller,
 }
@@ -171,7 +174,7 @@ pub enum Merge {
 
 /// What is refused because several nodes serve its keys.
 pub const SCATTERED: CmdError = CmdError::new(
-    "CROSSSLOT Keys in request are served by different nodes: give them a common {hash tag} to have them in one place",
+    "CROSSSLOT A command on the whole keyspace cannot be part of a transaction or script on keys that different nodes serve",
 );
 
 /// How a request on keys of several partitions is taken apart: the arguments per key, and how the answers are merged.
@@ -207,22 +210,30 @@ fn is_on_keys(command: &Command) -> bool {
 
 /// Has a request answered elsewhere, if it is not to be run here; says whether that is so. The partitions it needs are `held`.
 #[inline]
-pub fn forward(site: &mut Site, row: &Row, args: Args, held: &Held<'_>) -> bool {
-    site.state.cluster.is_on() && decide(site, row, args, held)
+pub fn forward(site: &mut Site, row: &'static Row, args: Args, held: &Held<'_>) -> Option<Flow> {
+    if site.state.cluster.is_on() { decide(site, row, args, held) } else { None }
 }
 
 #[cold]
-fn decide(site: &mut Site, row: &Row, args: Args, held: &Held<'_>) -> bool {
+fn decide(site: &mut Site, row: &'static Row, args: Args, held: &Held<'_>) -> Option<Flow> {
     let command = row.command;
     if table::is_whole(command) || spread(command).is_some() {
         // In a script, or a transaction that runs, it is about this node.
-        if site.client.is_peer {
-            return false;
+        if !site.client.is_peer
+            && let Some(parts) = whole(site, command, args)
+        {
+            let merge = spread(command).unwrap_or_else(|| Merge::Scan(super::scan::count(args)));
+            push(site, parts, merge);
+            return Some(Flow::Next);
         }
-        let Some(parts) = whole(site, command, args) else { return false };
-        let merge = spread(command).unwrap_or_else(|| Merge::Scan(super::scan::count(args)));
-        push(site, parts, merge);
-        return true;
+        // What changes everything at once changes nothing that a transaction across nodes is about to change.
+        let waits = command.flags.has(flag::WRITE) && table::is_whole(command) && is_any_held(site, held);
+        return waits.then_some(Flow::Held);
+    }
+    if !site.client.is_peer && Across::is_needed(site.state, row, args) {
+        note_written(site, command, held);
+        push_across(site, Across::single(row, args));
+        return Some(Flow::Next);
     }
     if !site.client.is_peer && super::script::is_unknown(site.state, command, args) {
         // Another node may know it.
@@ -230,29 +241,38 @@ fn decide(site: &mut Site, row: &Row, args: Args, held: &Held<'_>) -> bool {
             held.first().map_or(Target::Node(site.state.cluster.me()), |held| Target::Partition(held.0));
         let part = Part::new(target, command, args);
         push(site, vec![part], Merge::Only);
-        return true;
+        return Some(Flow::Next);
     }
     if held.is_empty() {
-        return false;
+        return None;
     }
     note_written(site, command, held);
+    let several = held.len() > 1 && Across::changes_several(row) && !site.client.is_peer;
     let route = site.state.cluster.route(held);
-    if route != Route::Here && may_read_copies(site, command, held) {
+    if !matches!(route, Route::Here | Route::Held) && may_read_copies(site, command, held) {
         site.client.reads_copy = true;
-        return false;
+        return None;
     }
     match route {
-        Route::Here => return false,
+        Route::Here | Route::At(_) if several && site.state.cluster.is_any_copied(held) => {
+            push_across(site, Across::single(row, args));
+        }
+        Route::Here => return None,
+        Route::Held => return Some(Flow::Held),
         _ if site.client.is_peer => site.client.refused = true,
         Route::At(_) if let Some(error) = moved(site, command, args) => {
             site.out.error(error.text());
             site.state.count_error(site.stats, error.text());
         }
         _ if command.name == "watch" => {
-            // The other node would have to remember who watches.
-            let error = CmdError::new("ERR WATCH of a key that another node serves is not possible");
-            site.out.error(error.text());
-            site.state.count_error(site.stats, error.text());
+            // Its function answers the error.
+            if site.client.multi.is_some() {
+                return None;
+            }
+            push_across(site, Across::watch(args));
+        }
+        Route::Nowhere if held.len() > 1 && split(command).is_none() => {
+            push_across(site, Across::single(row, args));
         }
         Route::At(_) | Route::Nowhere => {
             let first = match call::needs(command, args, None) {
@@ -266,13 +286,10 @@ fn decide(site: &mut Site, row: &Row, args: Args, held: &Held<'_>) -> bool {
             Some((stride, merge)) if (args.len() - 1).is_multiple_of(stride) => {
                 scatter(site, command, args, stride, merge);
             }
-            _ => {
-                site.out.error(SCATTERED.text());
-                site.state.count_error(site.stats, SCATTERED.text());
-            }
+            _ => push_across(site, Across::single(row, args)),
         },
     }
-    true
+    Some(Flow::Next)
 }
 
 /// Whether cluster-aware clients are sent to the node that serves a key, rather than answered for it.
@@ -305,10 +322,10 @@ pub fn moved(site: &Site, command: &Command, args: Args) -> Option<CmdError> {
 /// Whether a client that said READONLY is answered out of copies: all it asks for must be at this node, whole and in sync. One that caches
 /// is not: it hears of a change from the primary, and would read and keep what was there before.
 fn may_read_copies(site: &Site, command: &Command, held: &Held<'_>) -> bool {
-    let changes = super::flag::WRITE | super::flag::MAY_REPLICATE | super::flag::SCRIPT;
+    let changes = flag::WRITE | flag::MAY_REPLICATE | flag::SCRIPT;
     if !site.client.shared.has_flag(client_flag::READONLY)
         || site.client.tracking.is_some()
-        || command.flags.any(changes | super::flag::BLOCKING)
+        || command.flags.any(changes | flag::BLOCKING)
         || !site.state.cluster.has_lease()
     {
         return false;
@@ -325,23 +342,49 @@ fn may_read_copies(site: &Site, command: &Command, held: &Held<'_>) -> bool {
 
 /// Remembers for WAIT which partitions the connection may have written to.
 fn note_written(site: &mut Site, command: &Command, held: &Held<'_>) {
-    if command.flags.any(super::flag::WRITE | super::flag::MAY_REPLICATE | super::flag::SCRIPT) {
+    if command.flags.any(flag::WRITE | flag::MAY_REPLICATE | flag::SCRIPT) {
         held.iter().for_each(|(partition, _)| site.client.written.insert(*partition));
     }
 }
 
-/// Has a transaction run elsewhere, if it is not to be run here; says whether that is so.
-pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> bool {
-    if !site.state.cluster.is_on() || held.is_empty() {
-        return false;
+/// Whether a transaction across nodes holds any partition.
+fn is_any_held(site: &Site, held: &Held<'_>) -> bool {
+    let keyspace = &site.state.keyspace;
+    held.iter().any(|(_, partition)| partition.is_held())
+        || held.is_empty()
+            && (0..=u8::MAX).any(|number| keyspace.try_enter(number).is_none_or(|p| p.is_held()))
+}
+
+/// Has a transaction run elsewhere, or across nodes, if it is not to be run here.
+pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> Option<Flow> {
+    if !site.state.cluster.is_on() {
+        return None;
+    }
+    let state = site.state;
+    let wanders = !site.client.is_peer
+        && multi.queue.iter().any(|(row, args)| Across::is_needed(state, row, args.as_args()));
+    if held.is_empty() && !wanders {
+        return None;
     }
     for (row, _) in &multi.queue {
         note_written(site, row.command, held);
     }
-    match site.state.cluster.route(held) {
-        Route::Here => return false,
+    let watching = &site.client.watching;
+    let route = state.cluster.route(held);
+    let writes = |row: &Row| row.command.flags.any(flag::WRITE | flag::SCRIPT);
+    let several = held.len() > 1
+        && multi.queue.iter().any(|(row, _)| writes(row))
+        && !multi.queue.iter().any(|(row, _)| table::is_whole(row.command))
+        && !site.client.is_peer
+        && state.cluster.is_any_copied(held);
+    let stays = !wanders && !several && watching.elsewhere.is_empty();
+    match route {
+        Route::Held => return Some(Flow::Held),
+        Route::Here if stays => return None,
         _ if site.client.is_peer => site.client.refused = true,
-        Route::At(_) | Route::Nowhere => {
+        Route::At(_) | Route::Nowhere
+            if stays && watching.keys.is_empty() && (route != Route::Nowhere || held.len() == 1) =>
+        {
             let part = Part {
                 target: Target::Partition(held[0].0),
                 requests: multi.queue.iter().map(|(_, args)| args.clone()).collect(),
@@ -353,13 +396,17 @@ pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> b
             };
             push(site, vec![part], Merge::Only);
         }
-        Route::Scattered => {
+        _ if multi.queue.iter().any(|(row, _)| table::is_whole(row.command)) => {
             let error = super::error::exec_refused(&SCATTERED);
             site.out.error(error.text());
             site.state.count_error(site.stats, error.text());
         }
+        _ => {
+            let watching = std::mem::take(&mut site.client.watching);
+            push_across(site, Across::transaction(&multi.queue, watching));
+        }
     }
-    true
+    Some(Flow::Next)
 }
 
 impl Part {
@@ -369,10 +416,8 @@ impl Part {
             requests: vec![OwnedArgs::from(args)],
             is_transaction: false,
             is_memcached: false,
-            token: if command.flags.has(super::flag::BLOCKING) { fastrand::u64(1..) } else { 0 },
-            is_repeatable: !command
-                .flags
-                .any(super::flag::WRITE | super::flag::MAY_REPLICATE | super::flag::SCRIPT),
+            token: if command.flags.has(flag::BLOCKING) { fastrand::u64(1..) } else { 0 },
+            is_repeatable: !command.flags.any(flag::WRITE | flag::MAY_REPLICATE | flag::SCRIPT),
             places: Vec::new(),
         }
     }
@@ -381,11 +426,21 @@ impl Part {
 fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
     let (mark, db, proto) = (site.out.mark(), site.client.db, site.out.proto);
     let caller = Caller::of(site.client);
-    site.client.forwarded.push(Forwarded { mark, db, proto, parts, merge, is_silent: false, caller });
+    let across = None;
+    site.client.forwarded.push(Forwarded { mark, db, proto, parts, merge, is_silent: false, caller, across });
     // CLIENT CACHING is about the one command, or transaction, behind it.
     if let Some(tracked) = &mut site.client.tracking {
         tracked.caching = false;
     }
+}
+
+fn push_across(site: &mut Site, across: Across) {
+    push(site, Vec::new(), Merge::Only);
+    if let Some(forwarded) = site.client.forwarded.last_mut() {
+        forwarded.across = Some(Box::new(across));
+    }
+    // What comes behind it may depend on it.
+    site.client.is_barred = true;
 }
 
 /// The parts of a request on the whole keyspace.

@@ -27,7 +27,9 @@ use crate::store::entry::{Entry, Extras, Payload, ValueRef};
 use crate::store::hash::hash;
 use crate::store::table::Place;
 use crate::store::value::{Object, Stored};
+use hashbrown::HashSet;
 use smallvec::SmallVec;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// A key with what routing found out about it.
@@ -97,6 +99,36 @@ pub struct Keys<'a> {
     is_uncovered: bool,
     /// What the answer has to wait for in partitions that were visited.
     waits: Waits,
+    /// If the partitions held are scratch copies: what they are copies of.
+    fetched: Option<Fetched>,
+}
+
+/// The keys of which a scratch copy knows what they are, wherever they are served.
+#[derive(Default)]
+pub struct Fetched {
+    known: HashSet<Box<[u8]>>,
+    missed: RefCell<Vec<Box<[u8]>>>,
+}
+
+impl Fetched {
+    /// These keys are known.
+    pub fn new<'k>(keys: impl Iterator<Item = &'k [u8]>) -> Fetched {
+        Fetched { known: keys.map(Box::from).collect(), missed: RefCell::default() }
+    }
+
+    /// The keys that were asked for and are not known. What was done without them is of no use.
+    pub fn into_missed(self) -> Vec<Box<[u8]>> {
+        self.missed.into_inner()
+    }
+
+    fn note(&self, key: &[u8]) {
+        if !self.known.contains(key) {
+            let mut missed = self.missed.borrow_mut();
+            if !missed.iter().any(|other| **other == *key) {
+                missed.push(key.into());
+            }
+        }
+    }
 }
 
 /// A string value as bytes.
@@ -178,7 +210,29 @@ impl<'a> Keys<'a> {
             cover: None,
             is_uncovered: false,
             waits: Waits::default(),
+            fetched: None,
         }
+    }
+
+    /// Makes them those of scratch copies, which hold the `fetched` keys. At least one partition is held.
+    pub fn copied(mut self, fetched: Fetched) -> Self {
+        self.fetched = Some(fetched);
+        self
+    }
+
+    /// Whether they are those of scratch copies.
+    pub fn is_copy(&self) -> bool {
+        self.fetched.is_some()
+    }
+
+    /// Whether a key was asked for that the scratch copies do not know.
+    pub fn has_missed(&self) -> bool {
+        self.fetched.as_ref().is_some_and(|fetched| !fetched.missed.borrow().is_empty())
+    }
+
+    /// The scratch copies, and what they are copies of.
+    pub fn into_copies(self) -> (Held<'a>, Fetched) {
+        (self.held, self.fetched.unwrap_or_default())
     }
 
     /// The node.
@@ -196,6 +250,19 @@ impl<'a> Keys<'a> {
     /// Lets accesses enter further partitions, waiting for them. Only for the one running script.
     pub fn grow_as_needed(&mut self) {
         self.grows = true;
+    }
+
+    /// Enters one more partition, waiting for it, if this node serves it and no transaction across nodes holds it. Only for the one
+    /// running script.
+    pub fn grow_to(&mut self, partition: u8) -> bool {
+        let Err(at) = self.held.binary_search_by_key(&partition, |(held, _)| *held) else { return true };
+        let guard = self.state.keyspace.enter(partition);
+        let is_free = guard.is_led() && !guard.is_held();
+        if is_free {
+            self.forget_routed();
+            self.held.insert(at, (partition, guard));
+        }
+        is_free
     }
 
     /// Whether it is a script that runs.
@@ -509,6 +576,9 @@ impl<'a> Keys<'a> {
 
     /// Remembers that `tracker` has read `key`.
     pub fn remember(&mut self, key: &[u8], tracker: &Arc<Tracker>) {
+        if self.is_copy() {
+            return;
+        }
         let state = self.state;
         let (partition, _) = self.enter(key);
         state.tracking.remember(partition, key, tracker);
@@ -617,8 +687,12 @@ impl<'a> Keys<'a> {
 
     fn search(&self, key: &[u8]) -> Option<(usize, u32)> {
         let partition = partition_of(key);
-        let at = self.held.binary_search_by_key(&partition, |(held, _)| *held).ok()?;
-        Some((at, hash(key)))
+        let at = self.held.binary_search_by_key(&partition, |(held, _)| *held);
+        if let Some(fetched) = &self.fetched {
+            fetched.note(key);
+            return Some((at.unwrap_or(0), hash(key)));
+        }
+        Some((at.ok()?, hash(key)))
     }
 
     /// The partition of `key` and the key's hash.

@@ -102,7 +102,7 @@ fn move_or_wait(
         Ok(false) => blocking::wait(cx, args, [source], timeout, Nothing::Array),
         Err(wrong) => {
             // A waiting request goes on waiting where the source is no list, but not where only the destination is none.
-            let served = matches!(cx.client.waiting, Waiting::Served { .. });
+            let served = cx.client.waiting.has_waited();
             if !served
                 || wrong != error::WRONG_TYPE
                 || !matches!(cx.keys.update_as::<List>(source), Ok(Some(_)))

@@ -213,6 +213,10 @@ fn on_key<'s, R>(
         site.client.refused = site.client.is_peer;
         return None;
     }
+    // A transaction across nodes holds it.
+    if guard.is_held() {
+        return None;
+    }
     let mut held = Held::new();
     held.push((key.partition, guard));
     let (db, now_ms) = (site.client.db, site.clock.unix_ms);

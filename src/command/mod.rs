@@ -5,6 +5,7 @@
 //! for it ([`Keys`]), the arguments as slices of the read buffer, and the reply writer. Functions are synchronous
 //! and never wait; sockets and the runtime are unknown here.
 
+pub mod across;
 pub mod blocking;
 pub mod call;
 pub mod client;

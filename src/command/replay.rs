@@ -6,9 +6,14 @@ use super::keys::{Keys, Routed};
 use super::table;
 use super::{Command, Cx, call, dump, flag};
 use crate::state::State;
-use crate::state::effect::kind::{CLEAR, COMMAND, PUT_OBJECT, PUT_RAW, PUT_TEXT, REMOVE, SWAP};
+use crate::state::across::{Change, TransactionId};
+use crate::state::effect::kind::{
+    CLEAR, COMMAND, DECIDE, FINISH, FORGET, PREPARE, PUT_OBJECT, PUT_RAW, PUT_TEXT, REMOVE, SWAP,
+};
 use crate::state::keyspace::{Guard, Held};
+use crate::state::partition::DbKey;
 use crate::state::stats::WorkerStats;
+use crate::state::tracking::{Author, NOBODY};
 use crate::store::entry::{Entry, Extras, INLINE_MAX, Marks, Payload};
 use crate::store::hash::hash;
 use crate::store::rdb::{self, Value};
@@ -62,6 +67,10 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
+    fn transaction(&mut self) -> Option<TransactionId> {
+        Some(TransactionId { node: self.number()?, number: self.number()? })
+    }
+
     fn db(&mut self, state: &State) -> Option<usize> {
         let db = usize::try_from(self.number()?).ok()?;
         (db < state.keyspace.databases()).then_some(db)
@@ -72,6 +81,8 @@ impl<'a> Reader<'a> {
 pub struct Replayer {
     client: Client,
     out: Output,
+    /// Whose doing it is.
+    author: Author,
 }
 
 /// An effect that cannot be understood: the copy is of no use from here on.
@@ -83,7 +94,7 @@ impl Replayer {
     pub fn new(state: &State) -> Replayer {
         let mut client = Client::new(state.clients.detached(), Arc::clone(state.acl.peer()));
         client.waiting = Waiting::Denied;
-        Replayer { client, out: Output::new(Proto::Resp2) }
+        Replayer { client, out: Output::new(Proto::Resp2), author: NOBODY }
     }
 
     /// Applies the effects of one entry to the partition that is entered. Nothing is published, as the primary does that; and it is
@@ -97,7 +108,39 @@ impl Replayer {
         effects: &[u8],
     ) -> Result<(), BadEffect> {
         let held = Held::from_iter([(number, guard)]);
-        crate::state::silently(|| self.apply_all(state, stats, held, effects).ok_or(BadEffect))
+        let applied = crate::state::silently(|| self.apply_all(state, stats, held, effects));
+        applied.map(drop).ok_or(BadEffect)
+    }
+
+    /// Makes the change of a transaction across nodes at its primary, with all that others are told of a change. Keys that are waited
+    /// for are added to `ready`. What copies are told is the caller's business. Nothing if the change cannot be understood.
+    pub fn change<'s>(
+        &mut self,
+        state: &'s State,
+        stats: &'s WorkerStats,
+        (number, guard): (u8, Guard<'s>),
+        (change, by): (&Change, Author),
+        ready: &mut Vec<DbKey>,
+    ) -> Option<Guard<'s>> {
+        let held = Held::from_iter([(number, guard)]);
+        self.author = by;
+        let held = crate::state::silently(|| self.apply_all(state, stats, held, &change.effects))?;
+        let (_, mut guard) = held.into_iter().next()?;
+        for (db, key) in change.keys.iter().filter(|(db, _)| *db < state.keyspace.databases()) {
+            state.key_changed(&mut guard, *db, key, by);
+            if guard.is_awaited(*db, key) {
+                ready.push((*db, key.as_slice().into()));
+            }
+        }
+        if let Some(own) = &mut guard.replication {
+            own.take_changed();
+            own.effects().clear();
+        }
+        for event in &change.events {
+            state.notify(event.class, &event.name, event.db, &event.key);
+        }
+        stats.changes.add(change.keys.len() as u64);
+        Some(guard)
     }
 
     fn apply_all<'s>(
@@ -106,7 +149,7 @@ impl Replayer {
         stats: &'s WorkerStats,
         mut held: Held<'s>,
         effects: &[u8],
-    ) -> Option<()> {
+    ) -> Option<Held<'s>> {
         let mut reader = Reader(effects);
         let mut clock = Clock::new();
         while let Some(kind) = reader.byte() {
@@ -137,10 +180,32 @@ impl Replayer {
                     let (a, b) = (reader.db(state)?, reader.db(state)?);
                     held[0].1.swap(a, b);
                 }
+                PREPARE => {
+                    let (id, home) = (reader.transaction()?, reader.byte()?);
+                    let change: Change = postcard::from_bytes(reader.bytes()?).ok()?;
+                    let now_ns = state.cluster.now_ns();
+                    held[0].1.with_ledger(|ledger| ledger.keep(id, home, change, now_ns));
+                }
+                FINISH => {
+                    let (id, commit) = (reader.transaction()?, reader.byte()? == 1);
+                    let prepared = held[0].1.with_ledger(|ledger| ledger.finish(id))?;
+                    if commit {
+                        held = self.apply_all(state, stats, held, &prepared.change.effects)?;
+                    }
+                }
+                DECIDE => {
+                    let (id, prepared) = (reader.transaction()?, reader.bytes()?.to_vec());
+                    let now_ns = state.cluster.now_ns();
+                    held[0].1.with_ledger(|ledger| ledger.note_decision(id, prepared, now_ns));
+                }
+                FORGET => {
+                    let id = reader.transaction()?;
+                    held[0].1.with_ledger(|ledger| ledger.forget(id));
+                }
                 _ => return None,
             }
         }
-        Some(())
+        Some(held)
     }
 
     /// Runs a command as the primary did, by its clock; returns the partitions held.
@@ -157,6 +222,7 @@ impl Replayer {
         clock.unix_ms = now_ms;
         self.client.db = db;
         let mut keys = Keys::new(state, stats, held, Routed::new(), db, now_ms);
+        keys.author = self.author;
         let (client, out) = (&mut self.client, &mut self.out);
         let mut cx =
             Cx { state, stats, client, keys: &mut keys, out, clock, pause: None, command: row.command };

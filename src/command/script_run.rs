@@ -3,18 +3,20 @@
 //! A script's commands run one after another under the partitions of its declared keys and such as it enters on the way. The rules
 //! of its run (read-only, out of memory) are checked per command, as Redis does, in Redis's order and words.
 
-use super::call::{self, Site};
+use super::call::{self, Needs, Site};
 use super::client::Waiting;
 use super::error::{self, CmdError};
+use super::forward::SCATTERED;
+use super::keys::Keys;
 use super::record;
-use super::{Cx, flag};
+use super::{Command, Cx, flag};
 use super::{permission, table};
 use crate::config::id;
 use crate::script::shebang::ScriptFlags;
 use crate::script::{Host, Style, Verdict, Vm};
 use crate::state::State;
 use crate::state::partition::slot;
-use crate::state::scripts::{Running, Slow};
+use crate::state::scripts::{Running, Scripts, Slow};
 use crate::text::number::parse_i64;
 use shoal_protocol::resp::{Args, Output, OwnedArgs, Proto};
 use std::borrow::Cow;
@@ -172,7 +174,17 @@ impl Host for Run<'_, '_, '_> {
     fn call(&mut self, args: Args<'_>, out: &mut Output) -> Result<(), String> {
         let row = self.admit(args)?;
         let cx = &mut *self.cx;
-        if cx.state.cluster.is_on() && !call::is_served_here(cx.state, row.command, args) {
+        if cx.keys.is_copy() {
+            if cx.keys.has_missed() {
+                return Err("ERR the script is run again with further keys".into());
+            }
+            if table::is_whole(row.command) {
+                return Err(String::from_utf8_lossy(SCATTERED.text()).into_owned());
+            }
+        } else if cx.state.cluster.is_on() && !reaches(cx.keys, row.command, args) {
+            if let Some(called) = self.request.get(1) {
+                cx.state.scripts.note_wandering(Scripts::fingerprint(called), true);
+            }
             return Err("ERR Script attempted to access keys that another node serves".into());
         }
         let (state, stats) = (cx.state, cx.stats);
@@ -206,6 +218,9 @@ impl Host for Run<'_, '_, '_> {
 
     fn interrupt(&mut self) -> Verdict {
         let cx = &mut *self.cx;
+        if cx.keys.has_missed() {
+            return Verdict::Kill("The script is run again with further keys.");
+        }
         cx.clock.look();
         let threshold = cx.state.config.int(id::BUSY_REPLY_THRESHOLD);
         if !self.overran {
@@ -239,6 +254,14 @@ impl Host for Run<'_, '_, '_> {
             Style::Script => Verdict::Kill("Script killed by user with SCRIPT KILL."),
             Style::Function => Verdict::Kill("Script killed by user with FUNCTION KILL."),
         }
+    }
+}
+
+/// Whether this node serves all the keys of a request; they are entered then.
+fn reaches(keys: &mut Keys, command: &Command, args: Args) -> bool {
+    match call::needs(command, args, None) {
+        Needs::Nothing | Needs::All => true,
+        Needs::Keys(routed) => routed.iter().all(|key| keys.grow_to(key.partition)),
     }
 }
 

@@ -108,8 +108,7 @@ pub fn end_watches(state: &State, watching: Watching) {
 }
 
 /// Whether nothing watched has changed, or expired since the watch began. The watched keys' partitions are held.
-pub fn watches_hold(client: &Client, keys: &Keys<'_>) -> bool {
+pub fn watches_hold(watching: &Watching, keys: &Keys<'_>) -> bool {
     let unchanged = |flag: &AtomicBool| !flag.load(Ordering::Relaxed);
-    unchanged(&client.watching.changed)
-        && client.watching.keys.iter().all(|(db, key)| !keys.is_expired_in(*db, key))
+    unchanged(&watching.changed) && watching.keys.iter().all(|(db, key)| !keys.is_expired_in(*db, key))
 }

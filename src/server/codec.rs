@@ -29,6 +29,8 @@ pub(super) enum Turn {
     Done,
     /// There is more to run, after others have had their turn.
     Again,
+    /// There is more to run, once a partition that a transaction across nodes holds is released.
+    Held,
     /// There is more to run, after the output has been sent.
     Full,
     /// There is more to run, once the pause that holds it is over.
@@ -47,6 +49,7 @@ impl From<Flow> for Turn {
             Flow::Next => Turn::Done,
             Flow::Contended => Turn::Again,
             Flow::OnStack => Turn::OnStack,
+            Flow::Held => Turn::Held,
             Flow::Paused => Turn::Hold,
             Flow::Full => Turn::Full,
         }

@@ -154,8 +154,12 @@ impl Connection {
     async fn finish(&mut self, mut turn: Turn) -> io::Result<Option<End>> {
         loop {
             match turn {
-                Turn::Again => {
-                    tokio::task::yield_now().await;
+                Turn::Again | Turn::Held => {
+                    if turn == Turn::Held {
+                        super::participant::released(&self.worker.state).await;
+                    } else {
+                        tokio::task::yield_now().await;
+                    }
                     // What making room for the request has to tell comes before its reply.
                     if self.client.shared.has_mail() {
                         let (state, stats) = (&self.worker.state, self.worker.stats());
@@ -183,7 +187,7 @@ impl Connection {
             Turn::OnStack => return Ok(Some(End::OnStack)),
             Turn::Hold => self.hold(),
             Turn::Full => self.full = true,
-            Turn::Done | Turn::Again | Turn::Settle => {}
+            Turn::Done | Turn::Again | Turn::Held | Turn::Settle => {}
         }
         Ok(None)
     }
@@ -438,7 +442,13 @@ impl Connection {
         Ok(match turn {
             Turn::Done => flushed,
             Turn::Full if self.output.is_empty() => Turn::Again,
-            Turn::Full | Turn::Again | Turn::Hold | Turn::OnStack | Turn::Settle | Turn::Close => turn,
+            Turn::Full
+            | Turn::Again
+            | Turn::Held
+            | Turn::Hold
+            | Turn::OnStack
+            | Turn::Settle
+            | Turn::Close => turn,
         })
     }
 
@@ -482,8 +492,10 @@ impl Connection {
         if !self.client.forwarded.is_empty() {
             let parts = self.client.forwarded.iter().flat_map(|request| &request.parts);
             let tokens: Vec<u64> = parts.map(|part| part.token).filter(|token| *token != 0).collect();
+            let mut across = self.client.forwarded.iter().filter_map(|request| request.across.as_ref());
+            let may_wait = across.any(|across| across.may_wait());
             let answered = forward::answer(&self.worker, &mut self.client, &mut self.output);
-            if tokens.is_empty() {
+            if tokens.is_empty() && !may_wait {
                 answered.await;
             } else {
                 // What may wait for long ends with its client.

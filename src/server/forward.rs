@@ -4,11 +4,12 @@
 //! once; the answers are awaited in order. While nobody serves a key (its primary is dead, or moves) the request is held and sent
 //! on under the next map, up to a deadline. What may have been carried out is never sent twice, unless it changes nothing.
 
-use super::run_memcache;
+use super::{across, participant, run_memcache};
 use crate::cluster::link::{CallError, Link, LinkError, Reply, Sender};
 use crate::cluster::metadata::NodeId;
+use crate::command::across::Across;
 use crate::command::call::{self, Flow, Site};
-use crate::command::client::{Client, Multi};
+use crate::command::client::{Client, Multi, Watching};
 use crate::command::forward::{Cover, Forwarded, Merge, Part, Target};
 use crate::command::tracking::remember_elsewhere;
 use crate::command::{script, table};
@@ -43,6 +44,8 @@ pub(super) mod kind {
     pub const HEARD: u8 = 0x88;
     /// Answered once the settings of a version of the map hold.
     pub const SETTLED: u8 = 0x45;
+    /// What is asked of those who take part in a transaction across nodes.
+    pub const ACROSS: u8 = 0x85;
 }
 
 /// How long a request is held while nobody serves its keys.
@@ -62,10 +65,10 @@ pub(super) const MEMCACHED: u8 = 2;
 pub(super) const COVER: u8 = 3;
 
 /// What a client hears when a request left and no answer came.
-const UNKNOWN: &[u8] =
+pub(super) const UNKNOWN: &[u8] =
     b"-UNKNOWN the node that was asked went away before it answered: the command may or may not have run\r\n";
 /// What a client hears when nobody served the keys for too long.
-const NOBODY: &[u8] = b"-CLUSTERDOWN no node serves these keys at present\r\n";
+pub(super) const NOBODY: &[u8] = b"-CLUSTERDOWN no node serves these keys at present\r\n";
 
 /// A request under way, and to whom.
 type Asked = (NodeId, Reply);
@@ -94,6 +97,10 @@ pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut O
         .collect();
     let mut inserts: Vec<(Mark, Vec<u8>)> = Vec::with_capacity(forwarded.len());
     for (request, asked) in forwarded.iter_mut().zip(&mut asked) {
+        if let Some(across) = request.across.take() {
+            inserts.push((request.mark, across::answer(worker, client, request, *across).await));
+            continue;
+        }
         let mut answers = Vec::with_capacity(request.parts.len());
         for (part, asked) in request.parts.iter().zip(asked) {
             answers.push(resolve(worker, client, request, part, asked.take()).await);
@@ -194,7 +201,7 @@ async fn resolve(
 }
 
 /// The script with a digest, if any node knows it.
-async fn find_script(
+pub(super) async fn find_script(
     worker: &Rc<Worker>,
     client: &mut Client,
     request: &Forwarded,
@@ -225,7 +232,7 @@ async fn find_script(
 }
 
 /// The script with a digest, if this node knows it.
-async fn own_script(worker: &Rc<Worker>, digest: &[u8]) -> Option<Vec<u8>> {
+pub(super) async fn own_script(worker: &Rc<Worker>, digest: &[u8]) -> Option<Vec<u8>> {
     loop {
         match script::source(&worker.state, digest) {
             Ok(source) => return source,
@@ -254,7 +261,13 @@ async fn resolve_as_it_stands(
 ) -> Vec<u8> {
     let cluster = &worker.state.cluster;
     let until = Instant::now() + DEADLINE;
+    let mut is_again = false;
     loop {
+        if std::mem::replace(&mut is_again, true)
+            && let Some(across) = scattered(worker, part)
+        {
+            return Box::pin(across::answer(worker, client, request, across)).await;
+        }
         let seen = cluster.version();
         let answer = match asked.take() {
             Some(asked) => await_reply(worker, part, asked, seen).await,
@@ -314,6 +327,24 @@ async fn resolve_shares(
         answers.push(resolve(worker, client, request, &one, None).await);
     }
     merge(request, proto(request), answers)
+}
+
+/// What a part is whose keys have come to be served by several nodes; nothing if they have not.
+fn scattered(worker: &Worker, part: &Part) -> Option<Across> {
+    if part.is_memcached || !part.places.is_empty() || !matches!(part.target, Target::Partition(_)) {
+        return None;
+    }
+    let queue: Option<Vec<_>> =
+        part.requests.iter().map(|args| Some((table::find(args.as_args()).ok()?, args.clone()))).collect();
+    let queue = queue?;
+    let across = match &*queue {
+        [(row, args)] if !part.is_transaction => Across::single(row, args.as_args()),
+        queue => Across::transaction(queue, Watching::default()),
+    };
+    let map = worker.state.cluster.map();
+    let mut nodes = across.keys().into_iter().map(|key| map.primary(partition_of(&key)));
+    let first = nodes.next()?;
+    nodes.any(|node| node != first).then_some(across)
 }
 
 /// The answer to a part of several keys, asked for key by key.
@@ -431,10 +462,11 @@ async fn run_here(
         if client.refused {
             break;
         }
-        if flow == Flow::Next {
-            break;
+        match flow {
+            Flow::Next => break,
+            Flow::Held => participant::released(&worker.state).await,
+            _ => tokio::task::yield_now().await,
         }
-        tokio::task::yield_now().await;
     }
     (client.db, client.is_peer, client.multi, client.cover) = (db, was_peer, multi, None);
     if let (Some(tracked), Some(caching)) = (&mut client.tracking, caching) {

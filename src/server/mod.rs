@@ -1,5 +1,6 @@
 //! Sockets: listeners, connections, the node as a whole.
 
+mod across;
 mod ahead;
 mod codec;
 pub mod connection;
@@ -14,6 +15,7 @@ mod mail;
 mod member;
 pub mod node;
 mod on_stack;
+mod participant;
 mod peer;
 mod reconfigure;
 mod run_memcache;

@@ -2,7 +2,7 @@
 
 use super::codec::Protocol;
 use super::listeners::{self, Listeners, Unavailable};
-use super::{ears, listen, member, reconfigure, settings, unix};
+use super::{ears, listen, member, participant, reconfigure, settings, unix};
 use crate::config::{Config, id};
 use crate::error::Error;
 use crate::state::State;
@@ -266,6 +266,9 @@ fn run_worker(
             tokio::task::spawn_local(ears::follow(worker.clone()));
         }
         tokio::task::spawn_local(tick::run(worker.clone(), workers));
+        if index == 0 {
+            tokio::task::spawn_local(participant::keep(worker.clone()));
+        }
         poll_fn(|task| state.poll_stop(index, task)).await;
     });
 }

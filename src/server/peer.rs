@@ -5,7 +5,7 @@
 //! better by then, or soon will.
 
 use super::forward::{self, HEAD, kind};
-use super::{ears, run_memcache, settings};
+use super::{ears, participant, run_memcache, settings};
 use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender};
 use crate::cluster::metadata::NodeId;
 use crate::command::blocking;
@@ -63,6 +63,10 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream) {
     let end = link
         .run(move |sender, frame| match frame.kind {
             kind::FEED => Applier::take(&applier, sender, frame),
+            // Never behind requests that wait for what it may release.
+            kind::ACROSS => {
+                drop(tokio::task::spawn_local(take_part(Rc::clone(&worker), sender.clone(), frame)))
+            }
             _ => Peer::take(&own, sender, frame),
         })
         .await;
@@ -106,6 +110,18 @@ impl Refused {
     }
 }
 
+/// Does what a transaction across nodes asks.
+async fn take_part(worker: Rc<Worker>, sender: Sender, frame: Frame) {
+    match postcard::from_bytes(&frame.payload) {
+        Ok(ask) => {
+            let answer = participant::answer(&worker, ask).await;
+            let answer = postcard::to_stdvec(&answer).unwrap_or_default();
+            sender.reply(frame.id, &answer);
+        }
+        Err(_) => sender.refuse(frame.id, "a request that cannot be understood"),
+    }
+}
+
 /// The requests of one peer's worker.
 struct Peer {
     worker: Rc<Worker>,
@@ -118,6 +134,8 @@ struct Peer {
     parser: RequestParser,
     /// What could not be run yet.
     backlog: VecDeque<(Sender, Frame)>,
+    /// Whether that is because a transaction across nodes holds its keys.
+    is_held: bool,
     /// Blocking requests that wait, by their tokens.
     guests: HashMap<u64, Arc<crate::state::clients::ClientShared>>,
 }
@@ -133,6 +151,7 @@ impl Peer {
             out: Output::default(),
             parser: RequestParser::new(),
             backlog: VecDeque::new(),
+            is_held: false,
             guests: HashMap::new(),
         }
     }
@@ -150,8 +169,13 @@ impl Peer {
     }
 
     async fn work_off(this: Rc<RefCell<Peer>>) {
+        let worker = Rc::clone(&this.borrow().worker);
         loop {
-            tokio::task::yield_now().await;
+            if std::mem::take(&mut this.borrow_mut().is_held) {
+                participant::released(&worker.state).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
             let mut peer = this.borrow_mut();
             let Some((sender, frame)) = peer.backlog.pop_front() else { return };
             if !Peer::handle(&this, &mut peer, &sender, &frame) {
@@ -171,6 +195,8 @@ impl Peer {
                 let token = frame.payload.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
                 if let Some(guest) = token.and_then(|token| peer.guests.remove(&token)) {
                     guest.send(crate::state::clients::Mail::Close);
+                } else if let Some(token) = token {
+                    participant::cancel(&peer.worker, token);
                 }
                 true
             }
@@ -219,6 +245,7 @@ impl Peer {
             return true;
         }
         if flow != Flow::Next {
+            self.is_held = flow == Flow::Held;
             self.out.clear();
             return false;
         }
@@ -287,7 +314,9 @@ impl Peer {
             return true;
         }
         let mut out = Output::new(asked.proto);
-        if enter(&self.worker, &mut client, &mut out, 0, &asked.requests) != Flow::Next {
+        let flow = enter(&self.worker, &mut client, &mut out, 0, &asked.requests);
+        if flow != Flow::Next {
+            self.is_held = flow == Flow::Held;
             return false;
         }
         if client.refused {
@@ -342,7 +371,7 @@ fn take_on(state: &State, node: NodeId, client: &mut Client, asked: &Request) ->
 }
 
 /// A client that stands for those of another node.
-fn guest(state: &State) -> Client {
+pub(super) fn guest(state: &State) -> Client {
     let mut client = Client::new(state.clients.detached(), Arc::clone(state.acl.peer()));
     client.is_peer = true;
     client
@@ -360,7 +389,7 @@ fn enter(worker: &Worker, client: &mut Client, out: &mut Output, what: u8, reque
 }
 
 /// Waits until a request that waits is answered, or its time is up; false if it was cancelled.
-async fn wait(worker: &Worker, client: &mut Client, out: &mut Output) -> bool {
+pub(super) async fn wait(worker: &Worker, client: &mut Client, out: &mut Output) -> bool {
     while let Some(blocked) = &client.blocked {
         let (deadline, nothing) = (blocked.deadline, blocked.nothing);
         let mail = poll_fn(|task| {

@@ -38,6 +38,9 @@ pub(super) fn run(site: &mut Site, parser: &mut RequestParser, bytes: &[u8]) -> 
                 if site.client.blocked.is_some() {
                     break;
                 }
+                if std::mem::take(&mut site.client.is_barred) {
+                    return (consumed, Turn::Again);
+                }
                 if site.out.len() > FULL {
                     return (consumed, Turn::Full);
                 }

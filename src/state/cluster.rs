@@ -27,7 +27,9 @@ pub struct Cluster {
     /// Until when this node may serve what it is primary of, by its clock.
     lease_ns: AtomicU64,
     clock: Clock,
-    /// Those who wait for another map.
+    /// How often a partition was held no more.
+    releases: AtomicU64,
+    /// Those who wait for another map, or for a partition.
     waiters: Mutex<Vec<Waker>>,
     /// What this node proves to others.
     identity: RwLock<Option<Identity>>,
@@ -91,6 +93,8 @@ enum Clock {
 pub enum Route {
     /// Here.
     Here,
+    /// Here, once a transaction across nodes is done with its keys.
+    Held,
     /// At another node.
     At(NodeId),
     /// Nobody serves it at this moment: ask again soon.
@@ -108,6 +112,7 @@ impl Default for Cluster {
             version: AtomicU64::new(0),
             lease_ns: AtomicU64::new(0),
             clock: Clock::Running(Instant::now()),
+            releases: AtomicU64::new(0),
             waiters: Mutex::default(),
             identity: RwLock::default(),
             asked: Mutex::default(),
@@ -272,6 +277,26 @@ impl Cluster {
         self.founded.swap(false, Ordering::AcqRel)
     }
 
+    /// How often partitions were held no more.
+    pub fn releases(&self) -> u64 {
+        self.releases.load(Ordering::Acquire)
+    }
+
+    /// Says that a partition is held no more.
+    pub fn note_release(&self) {
+        self.releases.fetch_add(1, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Ready once a partition was held no more since `seen`.
+    pub fn poll_release(&self, seen: u64, task: &mut Context<'_>) -> Poll<()> {
+        if self.releases() != seen {
+            return Poll::Ready(());
+        }
+        self.waiters.lock().push(task.waker().clone());
+        if self.releases() != seen { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// This node's clock for leases, in ns.
     #[inline]
     pub fn now_ns(&self) -> u64 {
@@ -301,6 +326,9 @@ impl Cluster {
     pub fn route(&self, held: &Held<'_>) -> Route {
         let serves = |role| role == Role::Primary;
         let here = held.iter().all(|(_, p)| p.replication.as_ref().is_none_or(|r| serves(r.role)));
+        if here && held.iter().any(|(_, p)| p.is_held()) {
+            return Route::Held;
+        }
         if here {
             return if self.has_lease() { Route::Here } else { Route::Nowhere };
         }
@@ -317,6 +345,14 @@ impl Cluster {
             Some(node) if node != self.me() && map.serves(node) => Route::At(node),
             _ => Route::Nowhere,
         }
+    }
+
+    /// Whether other nodes have copies of any of the `held` partitions.
+    pub fn is_any_copied(&self, held: &Held<'_>) -> bool {
+        let map = self.map.read();
+        let copies = |partition: u8| &map.partitions[usize::from(partition)];
+        held.iter()
+            .any(|(partition, _)| copies(*partition).in_sync.len() + copies(*partition).joining.len() > 1)
     }
 
     /// Whether this node is the primary of `partition`, by its map.

@@ -26,8 +26,17 @@ pub mod kind {
     pub const CLEAR: u8 = 5;
     /// Two databases changed places.
     pub const SWAP: u8 = 6;
+    /// What a transaction across nodes is to do is kept.
+    pub const PREPARE: u8 = 7;
+    /// It is done, or dropped.
+    pub const FINISH: u8 = 8;
+    /// A transaction across nodes is committed.
+    pub const DECIDE: u8 = 9;
+    /// All who take part in it know.
+    pub const FORGET: u8 = 10;
 }
-use kind::{CLEAR, COMMAND, PUT_OBJECT, PUT_RAW, PUT_TEXT, REMOVE, SWAP};
+use super::across::{Change, TransactionId};
+use kind::{CLEAR, COMMAND, DECIDE, FINISH, FORGET, PREPARE, PUT_OBJECT, PUT_RAW, PUT_TEXT, REMOVE, SWAP};
 
 /// The command run at `now_ms` on database `db`.
 pub fn write_command<'a>(
@@ -89,6 +98,39 @@ pub fn write_swap(out: &mut Vec<u8>, a: usize, b: usize) {
     out.push(SWAP);
     number(out, a as u64);
     number(out, b as u64);
+}
+
+/// That `change` of a transaction is kept until the partition `home` knows what becomes of it.
+pub fn write_prepare(out: &mut Vec<u8>, id: TransactionId, home: u8, change: &Change) {
+    out.push(PREPARE);
+    transaction(out, id);
+    out.push(home);
+    bytes(out, &postcard::to_stdvec(change).unwrap_or_default());
+}
+
+/// That what was kept is applied, or dropped.
+pub fn write_finish(out: &mut Vec<u8>, id: TransactionId, commit: bool) {
+    out.push(FINISH);
+    transaction(out, id);
+    out.push(commit.into());
+}
+
+/// That a transaction is committed, for which these partitions are prepared.
+pub fn write_decide(out: &mut Vec<u8>, id: TransactionId, prepared: &[u8]) {
+    out.push(DECIDE);
+    transaction(out, id);
+    bytes(out, prepared);
+}
+
+/// That all partitions know of a decision.
+pub fn write_forget(out: &mut Vec<u8>, id: TransactionId) {
+    out.push(FORGET);
+    transaction(out, id);
+}
+
+fn transaction(out: &mut Vec<u8>, id: TransactionId) {
+    number(out, id.node);
+    number(out, id.number);
 }
 
 /// A number in as few bytes as it needs (LEB128).

@@ -85,8 +85,10 @@ pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -
         let Some(best) = pool.pop() else { return false };
         let mut partition = state.keyspace.enter(best.partition);
         let h = crate::store::hash::hash(&best.key);
+        let is_held = partition.is_held();
         let db = &mut partition.dbs[best.db];
-        let fits = db.find(h, &best.key).is_some_and(|entry| !volatile || entry.expires_at().is_some());
+        let fits =
+            !is_held && db.find(h, &best.key).is_some_and(|entry| !volatile || entry.expires_at().is_some());
         let evicted = if fits { db.remove(h, &best.key) } else { None };
         if evicted.is_some() {
             state.key_changed(&mut partition, best.db, &best.key, NOBODY);
@@ -120,7 +122,7 @@ fn fill(
         let partition = state.keyspace.enter(number);
         let count = |db: &Db| if volatile { db.volatile_len() } else { db.len() };
         let total: usize = partition.dbs.iter().map(count).sum();
-        if total == 0 || !partition.is_led() {
+        if total == 0 || !partition.is_led() || partition.is_held() {
             continue;
         }
         for _ in 0..samples {

@@ -5,6 +5,7 @@
 //! another. The exception is the running script, of which there is one at a time: it may wait for any.
 
 use super::partition::{PARTITIONS, Partition};
+use super::replication::Replication;
 use crossbeam::utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -16,6 +17,31 @@ const SPINS: usize = 64;
 pub type Guard<'a> = MutexGuard<'a, Partition>;
 /// Partitions entered, ascending.
 pub type Held<'a> = SmallVec<[(u8, Guard<'a>); 1]>;
+
+/// Copies of a few partitions, to try something on.
+pub struct Scratch(Vec<(u8, Mutex<Partition>)>);
+
+impl Scratch {
+    /// Empty copies of `partitions` (ascending, no doubles).
+    pub fn new(partitions: impl Iterator<Item = u8>, databases: usize) -> Scratch {
+        let copy = || {
+            let mut partition = Partition::new(databases);
+            partition.replication = Some(Box::new(Replication::scratch()));
+            Mutex::new(partition)
+        };
+        Scratch(partitions.map(|number| (number, copy())).collect())
+    }
+
+    /// Enters all. Nobody else does.
+    pub fn enter(&self) -> Held<'_> {
+        self.0.iter().map(|(number, partition)| (*number, partition.lock())).collect()
+    }
+
+    /// Enters the copy of one, if there is one.
+    pub fn enter_one(&self, number: u8) -> Option<Guard<'_>> {
+        self.0.iter().find(|(other, _)| *other == number).map(|(_, partition)| partition.lock())
+    }
+}
 
 /// All entries of a node.
 pub struct Keyspace {

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod acl;
+pub mod across;
 pub mod clients;
 pub mod cluster;
 pub mod command_log;
@@ -248,14 +249,14 @@ impl State {
     #[inline]
     pub fn notify(&self, class: i64, event: &str, db: usize, key: &[u8]) {
         if self.config.int(id::NOTIFY_KEYSPACE_EVENTS) & class != 0 {
-            self.publish_event(event, db, key);
+            self.publish_event(class, event, db, key);
         }
     }
 
     #[cold]
-    fn publish_event(&self, event: &str, db: usize, key: &[u8]) {
+    fn publish_event(&self, class: i64, event: &str, db: usize, key: &[u8]) {
         let elsewhere = self.ears.want_events();
-        if self.pubsub.is_empty() && !elsewhere || SILENT.get() {
+        if record(class, event, db, key) || self.pubsub.is_empty() && !elsewhere || SILENT.get() {
             return;
         }
         let publish = |channel: &[u8], text: &[u8]| {
@@ -335,6 +336,27 @@ pub fn unix_ns() -> i64 {
 thread_local! {
     /// Whether this thread does what another node has published already.
     static SILENT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+thread_local! {
+    /// Events that are written down, if they are.
+    static RECORD: std::cell::RefCell<Option<Vec<across::Event>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Writes an event down, if that is what is done with events.
+fn record(class: i64, event: &str, db: usize, key: &[u8]) -> bool {
+    RECORD.with_borrow_mut(|record| {
+        let Some(events) = record else { return false };
+        events.push(across::Event { class, name: event.to_string(), db, key: key.to_vec() });
+        true
+    })
+}
+
+/// Does `work`, writing its events of keys down in place of publishing them.
+pub fn recording<R>(work: impl FnOnce() -> R) -> (R, Vec<across::Event>) {
+    RECORD.set(Some(Vec::new()));
+    let result = work();
+    (result, RECORD.take().unwrap_or_default())
 }
 
 /// Does `work` without publishing events of keys.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a key lies in the partition of its slot, whatever its database.
 
+use super::across::Ledger;
 use super::effect;
 use super::replication::{Replication, Role};
 use super::tracking::Tracker;
@@ -101,6 +102,8 @@ pub struct Partition {
     tracked: HashMap<Box<[u8]>, Vec<Arc<Tracker>>>,
     /// Its place in the cluster, if the node is not alone.
     pub replication: Option<Box<Replication>>,
+    /// Its part in transactions across nodes, if it has any.
+    ledger: Option<Box<Ledger>>,
 }
 
 impl Partition {
@@ -111,7 +114,27 @@ impl Partition {
             waiting: HashMap::new(),
             tracked: HashMap::new(),
             replication: None,
+            ledger: None,
         }
+    }
+
+    /// Whether a transaction across nodes holds it, so that everybody else has to wait.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.is_held())
+    }
+
+    /// Its part in transactions across nodes, if it has any.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_deref()
+    }
+
+    /// Works on its part in transactions across nodes.
+    pub fn with_ledger<R>(&mut self, work: impl FnOnce(&mut Ledger) -> R) -> R {
+        let mut ledger = self.ledger.take().unwrap_or_default();
+        let result = work(&mut ledger);
+        self.ledger = Some(ledger).filter(|ledger| !ledger.is_empty());
+        result
     }
 
     /// Raises `flag` when `key` changes, until [`Partition::unwatch`].
@@ -190,6 +213,7 @@ impl Partition {
 
     /// Throws away everything in it, of which nobody is told: it is about to be filled anew, or is somebody else's.
     pub fn empty(&mut self) -> Vec<Db> {
+        self.ledger = None;
         self.dbs.iter_mut().filter(|db| !db.is_empty()).map(std::mem::take).collect()
     }
 
@@ -205,6 +229,14 @@ impl Partition {
                 }
             }
         }
+        if let Some(ledger) = &self.ledger {
+            if let Some(prepared) = ledger.prepared() {
+                effect::write_prepare(&mut part, prepared.id, prepared.home, &prepared.change);
+            }
+            for (id, decision) in ledger.decisions() {
+                effect::write_decide(&mut part, id, &decision.prepared);
+            }
+        }
         if !part.is_empty() {
             parts.push(part);
         }
@@ -214,6 +246,7 @@ impl Partition {
     /// Takes out all entries of `db`, telling the watchers of each.
     pub fn clear(&mut self, db: usize) -> Db {
         self.effect(|out| effect::write_clear(out, db));
+        self.break_hold();
         self.touch_all(db, None);
         std::mem::take(&mut self.dbs[db])
     }
@@ -221,9 +254,17 @@ impl Partition {
     /// Exchanges two databases, telling the watchers of what is there in either.
     pub fn swap(&mut self, a: usize, b: usize) {
         self.effect(|out| effect::write_swap(out, a, b));
+        self.break_hold();
         self.touch_all(a, Some(b));
         self.touch_all(b, Some(a));
         self.dbs.swap(a, b);
+    }
+
+    /// Has a transaction across nodes that read what was there begin anew.
+    fn break_hold(&mut self) {
+        if self.ledger.is_some() {
+            self.with_ledger(Ledger::break_hold);
+        }
     }
 
     /// Tells the watchers of every key of `db` that exists (or, with `also`, exists in that database) that it changed.

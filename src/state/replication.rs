@@ -50,6 +50,8 @@ pub struct Replication {
     pub sinks: Vec<Sink>,
     /// Keys changed since the last effect was noted, by database.
     changed: Vec<(usize, Box<[u8]>)>,
+    /// All keys changed so far, where somebody wants to know.
+    touched: Option<Vec<(usize, Vec<u8>)>>,
     /// Effects of the command that holds the partition.
     effects: Vec<u8>,
 }
@@ -75,8 +77,22 @@ impl Replication {
             feed: 0,
             sinks: Vec::new(),
             changed: Vec::new(),
+            touched: None,
             effects: Vec::new(),
         }
+    }
+
+    /// The place of a partition that is a scratch copy: nothing is sent, but what changes is noted.
+    pub fn scratch() -> Replication {
+        let mut own = Replication::new(Role::Primary, 0);
+        own.attach(Feed::new(0, 0), false);
+        own.touched = Some(Vec::new());
+        own
+    }
+
+    /// Of a scratch copy: the effects of all that was done to it, and the keys that were changed.
+    pub fn into_effects(self) -> (Vec<u8>, Vec<(usize, Vec<u8>)>) {
+        (self.effects, self.touched.unwrap_or_default())
     }
 
     /// Whether changes are to be told to anyone.
@@ -89,6 +105,11 @@ impl Replication {
     pub fn note(&mut self, db: usize, key: &[u8]) {
         if self.is_copied() && !self.changed.iter().any(|(other, known)| *other == db && **known == *key) {
             self.changed.push((db, key.into()));
+            if let Some(touched) = &mut self.touched
+                && !touched.iter().any(|(other, known)| *other == db && **known == *key)
+            {
+                touched.push((db, key.to_vec()));
+            }
         }
     }
 

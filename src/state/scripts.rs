@@ -6,9 +6,14 @@
 use super::unix_ms;
 use crate::script::eval;
 use crate::script::library::Libraries;
+use crate::store::hash::hash;
+use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 use shoal_protocol::resp::OwnedArgs;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Scripts of which is remembered whether they touch keys they do not declare.
+const KNOWN: usize = 10_000;
 
 /// A script over its time.
 pub struct Slow {
@@ -56,6 +61,8 @@ pub struct Scripts {
     /// Made when first wanted.
     eval: Mutex<Option<eval::Scripts>>,
     functions: Mutex<Option<Libraries>>,
+    /// Whether scripts that were run in a cluster touch keys they do not declare, by [`Scripts::fingerprint`].
+    wander: Mutex<HashMap<u64, bool>>,
     /// What INFO tells.
     pub figures: Figures,
 }
@@ -96,6 +103,25 @@ impl Scripts {
     /// The right to run scripts, unless somebody has it.
     pub fn try_claim(&self) -> Option<Claim<'_>> {
         (!self.claimed.swap(true, Ordering::Acquire)).then(|| Claim(self))
+    }
+
+    /// What tells scripts apart, given the source, digest or name by which one is called.
+    pub fn fingerprint(called: &[u8]) -> u64 {
+        u64::from(hash(called)) << 32 | called.len() as u64
+    }
+
+    /// Whether a script, when it was run in a cluster, touched keys it did not declare; nothing if that is not known.
+    pub fn wanders(&self, fingerprint: u64) -> Option<bool> {
+        self.wander.lock().get(&fingerprint).copied()
+    }
+
+    /// Notes what came of a run: a script that once touched other keys may do so again.
+    pub fn note_wandering(&self, fingerprint: u64, wanders: bool) {
+        let mut known = self.wander.lock();
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        *known.entry(fingerprint).or_default() |= wanders;
     }
 
     /// The scripts of EVAL. Only for those who hold the claim.

@@ -6,6 +6,7 @@ use crate::cluster::link::Sender;
 use crate::cluster::metadata::NodeId;
 use crate::command::clock::Clock;
 use crate::state::State;
+use crate::state::clients::ClientShared;
 use crate::state::stats::WorkerStats;
 use corosensei::stack::DefaultStack;
 use shoal_protocol::resp::Output;
@@ -29,6 +30,8 @@ pub struct Worker {
     pub links: RefCell<HashMap<NodeId, Sender>>,
     /// Held by whoever makes a link, so that there is one to each node.
     pub connecting: tokio::sync::Mutex<()>,
+    /// What waits here for keys on behalf of requests that other workers or nodes run, by token.
+    pub guests: RefCell<HashMap<u64, Arc<ClientShared>>>,
     /// What the next turn that runs scripts works with, if there was one before.
     own_stack: Cell<Option<OwnStack>>,
 }
@@ -62,6 +65,7 @@ impl Worker {
             scratch: RefCell::new(scratch),
             links: RefCell::default(),
             connecting: tokio::sync::Mutex::default(),
+            guests: RefCell::default(),
             own_stack: Cell::new(None),
         })
     }

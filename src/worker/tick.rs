@@ -93,7 +93,7 @@ fn expire_some(worker: &Worker, partition: u8) -> bool {
     let mut dead = Vec::new();
     let Some(mut guard) = worker.state.keyspace.try_enter(partition) else { return false };
     let (state, stats) = (&worker.state, worker.stats());
-    if !guard.is_led() {
+    if !guard.is_led() || guard.is_held() {
         return false;
     }
     let mut more = false;

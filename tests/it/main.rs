@@ -1,5 +1,6 @@
 //! Shoal's behaviour as its clients see it: the built binary, real sockets, every command.
 
+mod across;
 mod cluster;
 mod cluster_admin;
 mod commands;

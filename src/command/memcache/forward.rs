@@ -158,5 +158,6 @@ fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
         merge,
         is_silent: false,
         caller: Caller::default(),
+        across: None,
     });
 }

@@ -129,6 +129,8 @@ impl Copies {
     fn fall(&mut self, state: &State, number: u8, assignment: &Assignment, news: &mut News) {
         let Some(to) = assignment.hand_over else { return };
         let mut partition = state.keyspace.enter(number);
+        // A transaction across nodes reckons with it that nobody else serves what it holds.
+        let is_on_hold = partition.ledger().is_some_and(|ledger| ledger.is_on_hold());
         let Some(own) = &mut partition.replication else { return };
         if own.epoch != assignment.epoch {
             return;
@@ -136,7 +138,7 @@ impl Copies {
         if own.role == Role::Primary && own.sinks.iter().any(|sink| sink.feed.node == to && sink.in_sync) {
             own.role = Role::Falling;
         }
-        if own.role == Role::Falling && own.has_all_arrived() {
+        if own.role == Role::Falling && own.has_all_arrived() && !is_on_hold {
             let (partition, epoch) = (number, assignment.epoch);
             news.handed_over.push(Change::HandedOver { partition, epoch, to });
         }
