@@ -173,8 +173,8 @@ impl State {
     ) {
         partition.touch(db, key);
         partition.note_change(db, key);
-        // Of what only follows another node, that node tells.
-        if self.tracking.is_active() && !SILENT.get() {
+        // Of what only follows another node, that node tells; and of what only may be done, who does it.
+        if self.tracking.is_active() && !SILENT.get() && !is_recording() {
             self.tracking.changed(partition, key, by);
         }
     }
@@ -350,6 +350,11 @@ fn record(class: i64, event: &str, db: usize, key: &[u8]) -> bool {
         events.push(across::Event { class, name: event.to_string(), db, key: key.to_vec() });
         true
     })
+}
+
+/// Whether events are written down.
+fn is_recording() -> bool {
+    RECORD.with_borrow(Option::is_some)
 }
 
 /// Does `work`, writing its events of keys down in place of publishing them.
