@@ -121,6 +121,8 @@ pub struct Metadata {
     pub settings: BTreeMap<Setting, Option<Vec<u8>>>,
     /// Partitions placed by hand: who is to serve them whenever it can.
     pub pins: BTreeMap<u8, NodeId>,
+    /// Members being emptied, also while they are silent.
+    pub draining: BTreeSet<NodeId>,
 }
 
 /// What a setting is about.
@@ -147,6 +149,7 @@ impl Default for Metadata {
             copies: 2,
             settings: BTreeMap::new(),
             pins: BTreeMap::new(),
+            draining: BTreeSet::new(),
         }
     }
 }
@@ -352,12 +355,13 @@ impl Metadata {
     fn join(&mut self, mut member: Member) -> Outcome {
         if let Some(known) = self.members.get(&member.id) {
             // Who is being emptied stays so.
-            let draining = known.standing == Standing::Draining && known.incarnation == member.incarnation;
-            member.standing = if draining { Standing::Draining } else { Standing::Up };
+            let is_draining = known.incarnation == member.incarnation && self.draining.contains(&member.id);
+            member.standing = if is_draining { Standing::Draining } else { Standing::Up };
             if *known == member {
                 return Outcome::Unchanged;
             }
             if known.incarnation != member.incarnation {
+                self.draining.remove(&member.id);
                 self.lose(member.id);
             }
         } else {
@@ -429,19 +433,20 @@ impl Metadata {
         if member.standing != Standing::Down {
             return Outcome::Unchanged;
         }
-        member.standing = Standing::Up;
+        let is_draining = self.draining.contains(&node);
+        member.standing = if is_draining { Standing::Draining } else { Standing::Up };
         Outcome::Changed
     }
 
     fn drain(&mut self, node: NodeId, drain: bool) -> Outcome {
         let Some(member) = self.members.get_mut(&node) else { return Outcome::Refused(Refusal::Unknown) };
-        let standing = match (drain, member.standing) {
+        let is_new = if drain { self.draining.insert(node) } else { self.draining.remove(&node) };
+        member.standing = match (drain, member.standing) {
             (true, Standing::Up) => Standing::Draining,
             (false, Standing::Draining) => Standing::Up,
-            _ => return Outcome::Unchanged,
+            (_, standing) => standing,
         };
-        member.standing = standing;
-        Outcome::Changed
+        if is_new { Outcome::Changed } else { Outcome::Unchanged }
     }
 
     fn leave(&mut self, node: NodeId) -> Outcome {
@@ -463,6 +468,7 @@ impl Metadata {
         }
         self.members.remove(&node);
         self.pins.retain(|_, pinned| *pinned != node);
+        self.draining.remove(&node);
         Outcome::Changed
     }
 

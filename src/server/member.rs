@@ -642,6 +642,13 @@ impl This {
     async fn look_after_members(&self, consensus: &Consensus) {
         let map = consensus.metadata().borrow().clone();
         let changes = self.leader.borrow().wants(&map, self.now_ns());
+        for change in &changes {
+            match change {
+                Change::Down(node) => tracing::warn!("node {node:016x} is silent and serves no more"),
+                Change::Up { node, .. } => tracing::info!("node {node:016x} is back"),
+                _ => {}
+            }
+        }
         if !changes.is_empty()
             && let Err(error) = consensus.propose(Change::Several(changes)).await
         {

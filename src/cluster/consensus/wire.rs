@@ -97,9 +97,10 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
 
 /// The metadata that is in a snapshot.
 pub(super) fn decode_metadata(bytes: &[u8]) -> io::Result<Metadata> {
-    // What was written before there were settings, or pins, ends where those are kept: with none.
-    let ended = |zeros: &[u8]| decode::<Metadata>(&[bytes, zeros].concat());
-    let metadata = ended(&[]).or_else(|error| ended(&[0]).or_else(|_| ended(&[0, 0])).map_err(|_| error))?;
+    // What was written before there were settings, pins or members being emptied ends where those are kept: with none.
+    let with_none = |kinds| decode(&[bytes, &[0; 3][..kinds]].concat());
+    let metadata: Metadata =
+        decode(bytes).or_else(|error| (1..=3).find_map(|kinds| with_none(kinds).ok()).ok_or(error))?;
     if metadata.partitions.len() != PARTITIONS {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not as many partitions as there are"));
     }

@@ -187,3 +187,21 @@ fn only_members_that_hold_data_are_given_something_by_hand() {
     assert!(metadata.pins.is_empty());
     assert_eq!(metadata.apply(pin(None)), Outcome::Unchanged);
 }
+
+#[test]
+fn who_is_being_emptied_stays_so_though_it_is_silent_for_a_moment() {
+    let mut metadata = copied();
+    metadata.apply(Change::Drain { node: 2, drain: true });
+    metadata.apply(Change::Down(2));
+    metadata.apply(Change::Up { node: 2, incarnation: 200 });
+    assert_eq!(metadata.members[&2].standing, Standing::Draining);
+    metadata.apply(Change::Down(2));
+    assert_eq!(metadata.apply(Change::Drain { node: 2, drain: false }), Outcome::Changed);
+    metadata.apply(Change::Up { node: 2, incarnation: 200 });
+    assert_eq!(metadata.members[&2].standing, Standing::Up);
+    // Started anew it is there to serve.
+    metadata.apply(Change::Drain { node: 2, drain: true });
+    metadata.apply(Change::Join(Member { incarnation: 201, ..member(2) }));
+    assert_eq!(metadata.members[&2].standing, Standing::Up);
+    assert!(metadata.draining.is_empty());
+}

@@ -6,7 +6,7 @@ import unittest
 
 import redis
 import redis.asyncio
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
 
 PORTS = [int(port) for port in os.environ["CLUSTER_PORTS"].split()]
 
@@ -63,7 +63,7 @@ class Cluster:
 
     def test_replicas_are_read(self):
         reader = RedisCluster(
-            startup_nodes=[ClusterNode("127.0.0.1", PORTS[1])], decode_responses=True, read_from_replicas=True
+            startup_nodes=[ClusterNode("127.0.0.1", PORTS[1])], decode_responses=True, load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN
         )
         for i in range(100):
             self.r.set(f"r{i}", i)
@@ -89,9 +89,9 @@ class Redirecting(Cluster, unittest.TestCase):
     def test_each_node_is_asked_for_what_it_has(self):
         for i in range(200):
             self.r.set(f"k{i}", i)
-        self.assertEqual(self.r.dbsize(), 200)
+        self.assertEqual(self.r.dbsize(target_nodes=RedisCluster.PRIMARIES), 200)
         self.assertEqual(len(list(self.r.scan_iter(count=20))), 200)
-        self.assertEqual(len(self.r.keys("k*")), 200)
+        self.assertEqual(len(self.r.keys("k*", target_nodes=RedisCluster.PRIMARIES)), 200)
 
 
 if __name__ == "__main__":
