@@ -193,13 +193,13 @@ fn hincrby(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let delta = parse::int(&args[3])?;
     let limits = limits(cx.state);
     let sum = cx.keys.create_hash(key, |hash| {
-        let old = match hash.get(field) {
-            Some(value) => value.int().ok_or(error::HASH_VALUE_NOT_AN_INTEGER)?,
-            None => 0,
-        };
-        let sum = old.checked_add(delta).ok_or(error::OVERFLOW)?;
-        hash.set_keeping_expiry(field, itoa::Buffer::new().format(sum).as_bytes(), limits);
-        Ok(sum)
+        hash.change_int(field, limits, |old| {
+            let old = match old {
+                Some(value) => value.int().ok_or(error::HASH_VALUE_NOT_AN_INTEGER)?,
+                None => 0,
+            };
+            old.checked_add(delta).ok_or(error::OVERFLOW)
+        })
     })??;
     cx.keys.modified(notify::HASH, "hincrby", key);
     cx.out.int(sum);

@@ -280,8 +280,7 @@ fn lrange(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     };
     let range = range(first, last, list.len());
     cx.out.array(range.len());
-    let elements = list.iter_from(range.start, End::Back).take(range.len());
-    elements.for_each(|element| reply::element(cx.out, element));
+    list.visit(range, |element| reply::element(cx.out, element));
     Ok(())
 }
 

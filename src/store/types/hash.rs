@@ -145,6 +145,31 @@ impl Hash {
         self.store(field, value, limits, true)
     }
 
+    /// Gives a field the integer that `change` makes of its value, and returns that; the field keeps its expiry. If `change` fails,
+    /// nothing is changed.
+    pub fn change_int<E>(
+        &mut self,
+        field: &[u8],
+        limits: HashLimits,
+        change: impl FnOnce(Option<Element<'_>>) -> Result<i64, E>,
+    ) -> Result<i64, E> {
+        if let Form::Pack(pack) = &mut self.form
+            && let Some((_, at)) = find(pack, field)
+        {
+            let number = change(Some(pack.at(at)))?;
+            let text_len = Element::Int(number).text_len();
+            if text_len <= limits.max_listpack_value && pack.fits(text_len) {
+                pack.replace(at, number);
+            } else {
+                self.set_keeping_expiry(field, itoa::Buffer::new().format(number).as_bytes(), limits);
+            }
+            return Ok(number);
+        }
+        let number = change(self.get(field))?;
+        self.set_keeping_expiry(field, itoa::Buffer::new().format(number).as_bytes(), limits);
+        Ok(number)
+    }
+
     /// Stores a field unless there is one of this name; returns whether it did.
     pub fn set_if_absent(&mut self, field: &[u8], value: &[u8], limits: HashLimits) -> bool {
         !self.contains(field) && self.store(field, value, limits, false)

@@ -243,9 +243,10 @@ impl Pack {
         walk::find(self.entries(), from, &Needle::new(text), skip)
     }
 
-    /// How many elements lie from `from` up to and without the one at `position`.
-    pub fn count_between(&self, from: usize, position: usize) -> usize {
-        walk::walk::<1>(self.entries(), from, position, usize::MAX).1
+    /// How many pairs of elements lie from `from` up to and without the one at `position`.
+    pub fn pairs_between(&self, from: usize, position: usize) -> usize {
+        // Pairs, as it is they that are alike: a walk that cannot guess goes from element to element.
+        walk::walk::<2>(self.entries(), from, position, usize::MAX).1
     }
 
     /// The position `count` pairs of elements behind `from`; the end of the pack if there are not as many.

@@ -288,7 +288,7 @@ impl ZSet {
         let (rank, score) = match &self.form {
             Form::Small(pack) => {
                 let at = find(pack, member)?;
-                (pack.count_between(pack.first()?, at) / 2, score_behind(pack, at))
+                (pack.pairs_between(pack.first()?, at), score_behind(pack, at))
             }
             Form::Large(large) => {
                 let score = large.members.find(member)?.head();

@@ -153,7 +153,8 @@ impl<'a> Needle<'a> {
     pub(super) fn is_at(&self, bytes: &[u8], position: usize, end: usize) -> bool {
         match bytes[position] {
             head @ 0x80..=0xBF => {
-                usize::from(head & 0x3F) == self.text.len() && bytes[position + 1..end - 1] == *self.text
+                let text = &bytes[position + 1..end - 1];
+                usize::from(head & 0x3F) == self.text.len() && self.is(text)
             }
             0xE0..=0xF0 => self.matches(decode(bytes, position).0),
             _ => self.int.is_some() && self.matches(decode(bytes, position).0),
@@ -164,12 +165,16 @@ impl<'a> Needle<'a> {
     #[inline]
     pub fn matches(&self, element: Element<'_>) -> bool {
         match element {
-            // Names that are alike mostly differ at the end: one byte saves most calls to memcmp.
-            Element::Str(text) => {
-                text.len() == self.text.len() && text.last() == self.text.last() && text == self.text
-            }
+            Element::Str(text) => text.len() == self.text.len() && self.is(text),
             Element::Int(number) => self.int == Some(number),
         }
+    }
+
+    /// Whether a text that is as long is the same.
+    #[inline(always)]
+    fn is(&self, text: &[u8]) -> bool {
+        // Names that are alike mostly differ at the end: one byte saves most calls to memcmp.
+        text.last() == self.text.last() && text == self.text
     }
 }
 
@@ -371,7 +376,7 @@ fn long_entry_end(bytes: &[u8], position: usize) -> usize {
 }
 
 /// The element at `position` and where the entry ends, which is where the next begins.
-#[inline]
+#[inline(always)]
 pub(super) fn decode(bytes: &[u8], position: usize) -> (Element<'_>, usize) {
     match bytes[position] {
         head @ 0..=0x7F => (Element::Int(i64::from(head)), position + 2),
