@@ -9,7 +9,6 @@ use super::error::{self, CmdError};
 use super::forward;
 use super::keys::{Keys, Located, Routed};
 use super::record::{self, Cost};
-use super::spec::{Begin, Find};
 use super::table::{self, Row};
 use super::{Command, Cx, flag};
 use crate::state::State;
@@ -245,21 +244,31 @@ fn suppress(site: &mut Site, row: Option<&Row>, (mark, asked): (shoal_protocol::
     };
 }
 
+#[inline(always)]
 fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>) -> Flow {
     let scripted = row.command.flags.has(flag::SCRIPT);
     if scripted && site.pause.is_none() {
         return Flow::OnStack;
     }
     let Some(_claim) = claim(site.state, scripted) else { return Flow::Contended };
-    let mut needs = needs(row.command, args, known);
-    let Some(held) = enter(site.state, &mut needs) else { return Flow::Contended };
+    let (held, routed) = match args.get(row.only_key) {
+        Some(key) if row.only_key > 0 => {
+            let key = located(key, known);
+            let Some(guard) = site.state.keyspace.try_enter(key.partition) else { return Flow::Contended };
+            (Held::from_buf([(key.partition, guard)]), Routed::from_buf([key]))
+        }
+        _ => {
+            let mut needs = needs(row.command, args, known);
+            let Some(held) = enter(site.state, &mut needs) else { return Flow::Contended };
+            match needs {
+                Needs::Keys(routed) => (held, routed),
+                Needs::Nothing | Needs::All => (held, Routed::new()),
+            }
+        }
+    };
     if let Some(flow) = forward::forward(site, row, args, &held) {
         return flow;
     }
-    let routed = match needs {
-        Needs::Keys(routed) => routed,
-        Needs::Nothing | Needs::All => Routed::new(),
-    };
     let mut keys = Keys::new(site.state, site.stats, held, routed, site.client.db, site.clock.unix_ms);
     keys.no_touch = site.client.no_touch;
     keys.author = site.client.author;
@@ -270,18 +279,19 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
     keys.prefetch();
     run(site, row, args, &mut keys);
     site.client.refused |= keys.is_uncovered();
-    settle(site, keys);
+    settle(site, &mut keys);
     end_caching(site, row);
     Flow::Next
 }
 
 /// The claim to scripts, if it is `wanted`; nothing if somebody has it.
-#[inline]
+#[inline(always)]
 fn claim(state: &State, wanted: bool) -> Option<Option<Claim<'_>>> {
     if wanted { state.scripts.try_claim().map(Some) } else { Some(None) }
 }
 
 /// Runs a row whose partitions are entered, and counts it.
+#[inline(always)]
 pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: &mut Keys<'s>) {
     let mark = site.out.mark();
     site.client.shared.command.store(row.id, std::sync::atomic::Ordering::Relaxed);
@@ -315,8 +325,8 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: &mu
 }
 
 /// Leaves the partitions and serves those who waited for what was changed.
-#[inline]
-pub(super) fn settle(site: &mut Site, keys: Keys) {
+#[inline(always)]
+pub(super) fn settle(site: &mut Site, keys: &mut Keys) {
     site.client.is_unsettled |= site.state.cluster.is_on() && keys.is_holding();
     let ready = keys.leave(&mut site.client.waits);
     if !ready.is_empty() {
@@ -407,7 +417,7 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     counts.calls.add(1);
     counts.nanos.add(nanos);
     record::ran(site, row, args, cost);
-    settle(site, keys);
+    settle(site, &mut keys);
     end_caching(site, row);
     super::transaction::end_watches(site.state, watching);
     Flow::Next
@@ -436,20 +446,27 @@ pub(super) fn run_queue<'s>(
     site.client.waiting = Waiting::Allowed;
 }
 
-/// What a command needs; `known` is what is known of its first key, if anything.
-#[inline]
-pub(super) fn needs(command: &Command, args: Args, known: Option<Located>) -> Needs {
-    let locate = |key| match known {
+/// What is known of `key` if that is `known`, else what there is to find out.
+#[inline(always)]
+fn located(key: &[u8], known: Option<Located>) -> Located {
+    match known {
         Some(known) if known.is(key) => known,
         _ => Located::new(key),
-    };
+    }
+}
+
+/// What a command needs; `known` is what is known of its first key, if anything.
+pub(super) fn needs(command: &Command, args: Args, known: Option<Located>) -> Needs {
+    let locate = |key| located(key, known);
     match command.keys {
         [] if command.flags.has(flag::ATOMIC) => Needs::All,
         [] => Needs::Nothing,
-        [only] if let (Begin::Index(at), Find::Range { last: 0, .. }) = (only.begin, only.find) => {
-            args.get(at).map_or(Needs::Nothing, |key| Needs::Keys(Routed::from_buf([locate(key)])))
-        }
         specs => {
+            if let at @ 1.. = super::spec::only_key(specs) {
+                return args
+                    .get(at)
+                    .map_or(Needs::Nothing, |key| Needs::Keys(Routed::from_buf([locate(key)])));
+            }
             if command.flags.has(flag::ATOMIC) {
                 return Needs::All;
             }

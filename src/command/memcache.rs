@@ -224,7 +224,7 @@ fn on_key<'s, R>(
     keys.author = site.client.author;
     let result = work(&mut keys, site.out);
     keys.note_states();
-    call::settle(site, keys);
+    call::settle(site, &mut keys);
     Some(result)
 }
 

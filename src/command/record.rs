@@ -25,7 +25,7 @@ pub struct Cost {
 }
 
 /// Notes a command that ran. One that began to wait is noted once it is served, but monitors see it now.
-#[inline]
+#[inline(always)]
 pub fn ran(site: &mut Site, row: &Row, args: Args, cost: Cost) {
     if site.client.blocked.is_none() {
         finished(site, row, args, cost);
@@ -68,13 +68,13 @@ fn note_memcached(site: &Site, bytes: &[u8], cost: Cost) {
 const HIDDEN_FROM_MONITOR: super::Flags = flag::SKIP_MONITOR.or(flag::ADMIN);
 
 /// Notes a command that has its reply.
-#[inline]
+#[inline(always)]
 pub fn finished(site: &Site, row: &Row, args: Args, cost: Cost) {
     served(site, &site.client.shared, row, args, cost);
 }
 
 /// Notes a command of the connection `client` that has its reply, whoever's turn this is.
-#[inline]
+#[inline(always)]
 pub fn served(site: &Site, client: &ClientShared, row: &Row, args: Args, cost: Cost) {
     let (config, stats) = (&site.state.config, site.stats);
     if config.flag(id::LATENCY_TRACKING) {
@@ -87,12 +87,12 @@ pub fn served(site: &Site, client: &ClientShared, row: &Row, args: Args, cost: C
 }
 
 /// Whether the value of a directive that gives a threshold, negative for none, is passed.
-#[inline]
+#[inline(always)]
 fn passes(threshold: i64, unit: u64, value: u64) -> bool {
     threshold >= 0 && value >= (threshold as u64).saturating_mul(unit)
 }
 
-#[inline]
+#[inline(always)]
 fn is_notable(config: &Config, extent: usize, cost: Cost) -> bool {
     let latency_ms = config.int(id::LATENCY_MONITOR_THRESHOLD);
     passes(config.int(id::SLOWLOG_LOG_SLOWER_THAN), 1000, cost.nanos)

@@ -54,6 +54,14 @@ const fn at(begin: usize, last: i32, step: usize, usage: &'static str) -> KeySpe
     KeySpec { begin: Begin::Index(begin), find: Find::Range { last, step, limit: 0 }, usage }
 }
 
+/// Which argument is the only key of a command with these specs, where that is fixed; else 0.
+pub fn only_key(specs: &[KeySpec]) -> usize {
+    match specs {
+        [KeySpec { begin: Begin::Index(at), find: Find::Range { last: 0, .. }, .. }] => *at,
+        _ => 0,
+    }
+}
+
 const fn counted(begin: usize, usage: &'static str) -> KeySpec {
     KeySpec { begin: Begin::Index(begin), find: Find::Count { count: 0, first: 1, step: 1 }, usage }
 }

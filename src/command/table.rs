@@ -60,6 +60,8 @@ pub struct Row {
     pub command: &'static Command,
     /// Its number, by which it is counted.
     pub id: usize,
+    /// Which argument is its only key, where that is fixed; else 0.
+    pub only_key: usize,
     /// The rows of its subcommands, if it is a container.
     pub subcommands: Vec<Row>,
 }
@@ -67,10 +69,16 @@ pub struct Row {
 /// Names up to this length are compared as one number.
 const SHORT: usize = 16;
 
+impl Row {
+    fn new(command: &'static Command, id: usize, subcommands: Vec<Row>) -> Row {
+        Row { command, id, only_key: super::spec::only_key(command.keys), subcommands }
+    }
+}
+
 struct Table {
     rows: Vec<Row>,
-    /// Rows by their short names, an open-addressing table of a power of two of places.
-    short: Box<[Option<(u128, usize)>]>,
+    /// Rows by their short names, an open-addressing table of a power of two of places. No name is empty.
+    short: Box<[(u128, usize)]>,
     /// Rows whose names are longer.
     long: Vec<usize>,
     len: usize,
@@ -86,21 +94,20 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     for command in FAMILIES.iter().copied().flatten() {
         let id = number();
         let subs = command.subcommands.iter();
-        let subcommands =
-            subs.map(|command| Row { command, id: number(), subcommands: Vec::new() }).collect();
-        rows.push(Row { command, id, subcommands });
+        let subcommands = subs.map(|command| Row::new(command, number(), Vec::new())).collect();
+        rows.push(Row::new(command, id, subcommands));
     }
-    let mut short = vec![None; (rows.len() * 4).next_power_of_two()].into_boxed_slice();
+    let mut short = vec![(0, 0); (rows.len() * 8).next_power_of_two()].into_boxed_slice();
     let mut long = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let name = row.command.name.as_bytes();
         match number_of_name(name) {
             Some(name) => {
                 let mut place = place(name, short.len());
-                while short[place].is_some() {
-                    place = (place + 1) % short.len();
+                while short[place].0 != 0 {
+                    place = (place + 1) & (short.len() - 1);
                 }
-                short[place] = Some((name, at));
+                short[place] = (name, at);
             }
             None => long.push(at),
         }
@@ -143,47 +150,54 @@ pub fn by_name(name: &[u8]) -> Option<&'static Row> {
 }
 
 /// The row called `name` in any case, of those that are no subcommands.
-#[inline]
+#[inline(always)]
 fn top_level(name: &[u8]) -> Option<&'static Row> {
     let table = &*TABLE;
-    let Some(number) = number_of_name(name) else {
-        let named = |&&at: &&usize| table.rows[at].command.name.as_bytes().eq_ignore_ascii_case(name);
-        return table.long.iter().find(named).map(|&at| &table.rows[at]);
-    };
+    let Some(number) = number_of_name(name) else { return long_name(table, name) };
     let mut place = place(number, table.short.len());
     loop {
-        let (found, at) = table.short[place]?;
-        if found == number {
-            return Some(&table.rows[at]);
+        match table.short[place] {
+            (found, at) if found == number => {
+                // A name that ends with zero bytes, or has none at all, becomes the number of a shorter one.
+                return table.rows.get(at).filter(|row| row.command.name.len() == name.len());
+            }
+            (0, _) => return None,
+            _ => place = (place + 1) & (table.short.len() - 1),
         }
-        place = (place + 1) % table.short.len();
     }
 }
 
-/// A short name in lower case as a number.
-#[inline]
-fn number_of_name(name: &[u8]) -> Option<u128> {
-    // Loads of fixed size that overlap, as a copy of so few bytes would cost more than all the rest of the search.
-    let byte = |at: usize| u128::from(name[at]) << (8 * at);
-    let half = |at: usize| name.get(at..)?.first_chunk().map(|half| u128::from(u32::from_le_bytes(*half)));
-    let word = |at: usize| name.get(at..)?.first_chunk().map(|word| u128::from(u64::from_le_bytes(*word)));
-    let number = match name.len() {
-        0 => 0,
-        len @ 1..4 => byte(0) | byte(len / 2) | byte(len - 1),
-        len @ 4..8 => half(0)? | half(len - 4)? << (8 * (len - 4)),
-        len @ 8..=SHORT => word(0)? | word(len - 8)? << (8 * (len - 8)),
-        _ => return None,
-    };
-    Some(lower_case(number))
+#[cold]
+fn long_name(table: &'static Table, name: &[u8]) -> Option<&'static Row> {
+    let named = |&&at: &&usize| table.rows[at].command.name.as_bytes().eq_ignore_ascii_case(name);
+    table.long.iter().find(named).map(|&at| &table.rows[at])
 }
 
-/// Sixteen bytes with the capital letters among them made small, all at once.
+/// A short name in lower case as a number.
+#[inline(always)]
+fn number_of_name(name: &[u8]) -> Option<u128> {
+    // Loads of fixed size that overlap, as a copy of so few bytes would cost more than all the rest of the search.
+    let byte = |at: usize| u64::from(name[at]) << (8 * at);
+    let half = |at: usize| name.get(at..)?.first_chunk().map(|half| u64::from(u32::from_le_bytes(*half)));
+    let word = |at: usize| name.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word));
+    let (low, high) = match name.len() {
+        0 => return Some(0),
+        len @ 1..4 => (byte(0) | byte(len / 2) | byte(len - 1), 0),
+        len @ 4..8 => (half(0)? | half(len - 4)? << (8 * (len - 4)), 0),
+        8 => (word(0)?, 0),
+        len @ 9..=SHORT => (word(0)?, lower_case(word(len - 8)? >> (8 * (SHORT - len)))),
+        _ => return None,
+    };
+    Some(u128::from(lower_case(low)) | u128::from(high) << 64)
+}
+
+/// Eight bytes with the capital letters among them made small, all at once.
 #[inline]
-fn lower_case(bytes: u128) -> u128 {
-    const ONES: u128 = u128::MAX / 255;
-    const HIGH: u128 = ONES << 7;
+fn lower_case(bytes: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
     // Sums that reach a byte's highest bit from the letter named on; that bit itself is left out, so that none is carried on.
-    let from = |letter: u8| (bytes & !HIGH) + ONES * u128::from(0x80 - letter);
+    let from = |letter: u8| (bytes & !HIGH) + ONES * u64::from(0x80 - letter);
     let capital = !bytes & (from(b'A') ^ from(b'Z' + 1)) & HIGH;
     bytes | capital >> 2
 }
@@ -192,7 +206,7 @@ fn lower_case(bytes: u128) -> u128 {
 #[inline]
 fn place(name: u128, places: usize) -> usize {
     let mixed = (name as u64 ^ (name >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 40) as usize & (places - 1)
+    (mixed >> 48) as usize & (places - 1)
 }
 
 fn subcommand(container: &'static Row, name: &[u8]) -> Option<&'static Row> {
@@ -202,11 +216,10 @@ fn subcommand(container: &'static Row, name: &[u8]) -> Option<&'static Row> {
 }
 
 /// The row of a request, its number of arguments checked.
-#[inline]
+#[inline(always)]
 pub fn find(args: Args<'_>) -> Result<&'static Row, CmdError> {
-    let Some(mut row) = top_level(&args[0]) else {
-        return Err(unknown(args));
-    };
+    let Some(name) = args.get(0) else { return Err(unknown(args)) };
+    let Some(mut row) = top_level(name) else { return Err(unknown(args)) };
     if !row.subcommands.is_empty() && args.len() > 1 {
         row = subcommand(row, &args[1]).ok_or_else(|| unknown_subcommand(row, &args[1]))?;
     }
@@ -237,7 +250,8 @@ fn unknown(args: Args<'_>) -> CmdError {
         parts.extend([b"'", arg, b"' "]);
         len += arg.len() + 3;
     }
-    let name = &args[0][..args[0].len().min(128)];
+    let name = args.get(0).unwrap_or_default();
+    let name = &name[..name.len().min(128)];
     let mut text: Vec<&[u8]> = vec![b"ERR unknown command '", name, b"', with args beginning with: "];
     text.append(&mut parts);
     CmdError::quoting(&text)
@@ -269,8 +283,29 @@ mod tests {
         }
         assert_eq!(number_of_name(&[b'a'; SHORT + 1]), None);
         for byte in 0..=u8::MAX {
-            let alike = u128::from_le_bytes([byte; SHORT]);
-            assert_eq!(lower_case(alike), u128::from_le_bytes([byte.to_ascii_lowercase(); SHORT]));
+            let alike = u64::from_le_bytes([byte; 8]);
+            assert_eq!(lower_case(alike), u64::from_le_bytes([byte.to_ascii_lowercase(); 8]));
+        }
+    }
+
+    #[test]
+    fn only_whole_names_are_found() {
+        for name in [
+            &b""[..],
+            b"\0",
+            b"get\0",
+            b"getget\0\0",
+            b"ge",
+            b"get ",
+            b"subscribe\0",
+            b"no-such-name-as-this",
+        ] {
+            assert!(by_name(name).is_none(), "{}", name.escape_ascii());
+        }
+        for name in
+            [&b"gEt"[..], b"ZRANGEBYSCORE", b"zRevRangeByScore", b"Georadiusbymember_RO", b"client|ID"]
+        {
+            assert!(by_name(name).is_some(), "{}", name.escape_ascii());
         }
     }
 

@@ -5,6 +5,7 @@
 use super::run_memcache::Reader;
 use super::{run_memcache, run_resp};
 use crate::command::call::{Flow, Site};
+use crate::worker::ahead::Ahead;
 use shoal_protocol::resp::RequestParser;
 
 /// A protocol clients speak.
@@ -83,10 +84,10 @@ impl Codec {
     }
 
     /// Runs every complete request in `bytes`; returns how many bytes were used up.
-    pub fn run(&mut self, site: &mut Site, bytes: &[u8]) -> (usize, Turn) {
+    pub fn run(&mut self, site: &mut Site, ahead: &mut Ahead, bytes: &[u8]) -> (usize, Turn) {
         match self {
-            Codec::Resp(parser) => run_resp::run(site, parser, bytes),
-            Codec::Memcache(reader) => run_memcache::run(site, reader, bytes),
+            Codec::Resp(parser) => run_resp::run(site, parser, ahead, bytes),
+            Codec::Memcache(reader) => run_memcache::run(site, reader, ahead, bytes),
         }
     }
 }

@@ -396,7 +396,7 @@ impl Connection {
         pause: Option<&dyn Fn()>,
     ) -> io::Result<Turn> {
         let worker = Rc::clone(&self.worker);
-        let Scratch { input, output, clock } = scratch;
+        let Scratch { input, output, clock, ahead } = scratch;
         clock.sync();
         let shared = &self.client.shared;
         shared.active_ms.store(clock.unix_ms, Ordering::Relaxed);
@@ -417,7 +417,7 @@ impl Connection {
         let bytes = if into == Into::Own { &own[..] } else { fresh };
         let (state, stats) = (&*worker.state, worker.stats());
         let mut site = Site { state, stats, client: &mut self.client, out: &mut self.output, clock, pause };
-        let (consumed, turn) = self.codec.run(&mut site, bytes);
+        let (consumed, turn) = self.codec.run(&mut site, ahead, bytes);
         self.keep(own, fresh, consumed, into);
         if self.input.is_empty() {
             self.codec.shrink(KEEP);

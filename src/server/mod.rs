@@ -1,7 +1,6 @@
 //! Sockets: listeners, connections, the node as a whole.
 
 mod across;
-mod ahead;
 mod codec;
 pub mod connection;
 mod counting;

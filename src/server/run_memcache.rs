@@ -3,11 +3,11 @@
 //! A request that cannot be finished (a lock is taken, the output is full) stays in the input, is read again when the
 //! connection's turn comes again, and goes on where [`Progress`] says.
 
-use super::ahead::Ahead;
 use super::codec::Turn;
 use crate::command::call::{Flow, Site};
 use crate::command::memcache::{self, Progress};
 use crate::command::record;
+use crate::worker::ahead::Ahead;
 use shoal_protocol::memcache::{RequestParser, binary, peek};
 
 /// How far a connection has read.
@@ -38,7 +38,7 @@ impl Reader {
 }
 
 /// Runs every complete request in `bytes`; returns how many bytes were used up.
-pub(super) fn run(site: &mut Site, reader: &mut Reader, bytes: &[u8]) -> (usize, Turn) {
+pub(super) fn run(site: &mut Site, reader: &mut Reader, ahead: &mut Ahead, bytes: &[u8]) -> (usize, Turn) {
     if let (Parser::Undecided, Some(first)) = (&reader.parser, bytes.first()) {
         reader.parser = if *first == binary::MAGIC {
             Parser::Binary(binary::RequestParser::new())
@@ -49,14 +49,14 @@ pub(super) fn run(site: &mut Site, reader: &mut Reader, bytes: &[u8]) -> (usize,
     let progress = &mut reader.progress;
     match &mut reader.parser {
         Parser::Undecided => (0, Turn::Done),
-        Parser::Text(parser) => run_text(site, parser, progress, bytes),
+        Parser::Text(parser) => run_text(site, parser, progress, ahead, bytes),
         Parser::Binary(parser) => run_binary(site, parser, progress, bytes),
     }
 }
 
 /// Runs one request that another node has passed on.
 pub(super) fn run_one(mut site: Site, bytes: &[u8]) -> Flow {
-    match run(&mut site, &mut Reader::default(), bytes) {
+    match run(&mut site, &mut Reader::default(), &mut Ahead::default(), bytes) {
         (_, Turn::Again) => Flow::Contended,
         _ => Flow::Next,
     }
@@ -66,10 +66,12 @@ fn run_text(
     site: &mut Site,
     parser: &mut RequestParser,
     progress: &mut Progress,
+    ahead: &mut Ahead,
     bytes: &[u8],
 ) -> (usize, Turn) {
     let limits = memcache::limits(site.state);
-    let (mut consumed, mut ahead) = (0, Ahead::default());
+    let mut consumed = 0;
+    ahead.clear();
     while consumed < bytes.len() {
         let before = parser.clone();
         match parser.parse(&bytes[consumed..], &limits) {
@@ -77,7 +79,7 @@ fn run_text(
             Ok(Some((request, len))) => {
                 let rest = &bytes[consumed..];
                 if consumed > 0 || len < rest.len() {
-                    ahead.next(peek, site.state, site.client.db, rest);
+                    ahead.pass(peek, site.state, site.client.db, rest);
                 }
                 let raw = &bytes[consumed..consumed + len];
                 let (began_ns, mark) = (site.clock.now_ns(), site.out.mark());

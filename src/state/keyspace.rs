@@ -4,22 +4,23 @@
 //! needs several partitions tries them all and on a failure lets go of all; whoever holds one never waits for
 //! another. The exception is the running script, of which there is one at a time: it may wait for any.
 
+use super::lock::{Guard as LockGuard, Lock};
 use super::partition::{PARTITIONS, Partition};
 use super::replication::Replication;
+use crate::store::table::Place;
 use crossbeam::utils::CachePadded;
-use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 /// How often a taken lock is tried again before the caller is told: about a microsecond.
 const SPINS: usize = 64;
 
 /// A partition entered.
-pub type Guard<'a> = MutexGuard<'a, Partition>;
+pub type Guard<'a> = LockGuard<'a, Partition>;
 /// Partitions entered, ascending.
 pub type Held<'a> = SmallVec<[(u8, Guard<'a>); 1]>;
 
 /// Copies of a few partitions, to try something on.
-pub struct Scratch(Vec<(u8, Mutex<Partition>)>);
+pub struct Scratch(Vec<(u8, Lock<Partition>)>);
 
 impl Scratch {
     /// Empty copies of `partitions` (ascending, no doubles).
@@ -27,7 +28,7 @@ impl Scratch {
         let copy = || {
             let mut partition = Partition::new(databases);
             partition.replication = Some(Box::new(Replication::scratch()));
-            Mutex::new(partition)
+            Lock::new(partition)
         };
         Scratch(partitions.map(|number| (number, copy())).collect())
     }
@@ -45,7 +46,7 @@ impl Scratch {
 
 /// All entries of a node.
 pub struct Keyspace {
-    partitions: Box<[CachePadded<Mutex<Partition>>]>,
+    partitions: Box<[CachePadded<Lock<Partition>>]>,
     databases: usize,
 }
 
@@ -53,7 +54,7 @@ impl Keyspace {
     /// An empty keyspace of `databases` databases.
     pub fn new(databases: usize) -> Keyspace {
         let partitions =
-            (0..PARTITIONS).map(|_| CachePadded::new(Mutex::new(Partition::new(databases)))).collect();
+            (0..PARTITIONS).map(|_| CachePadded::new(Lock::new(Partition::new(databases)))).collect();
         Keyspace { partitions, databases }
     }
 
@@ -70,7 +71,7 @@ impl Keyspace {
     }
 
     #[cold]
-    fn spin(lock: &Mutex<Partition>) -> Option<Guard<'_>> {
+    fn spin(lock: &Lock<Partition>) -> Option<Guard<'_>> {
         for _ in 0..SPINS {
             std::hint::spin_loop();
             if let Some(guard) = lock.try_lock() {
@@ -80,25 +81,25 @@ impl Keyspace {
         None
     }
 
-    /// Has the processor fetch the entry that is likely the one of hash `h`, unless somebody is in its partition.
-    #[inline]
-    pub fn prefetch(&self, partition: u8, db: usize, h: u32) {
-        if let Some(guard) = self.partitions[partition as usize].try_lock() {
-            guard.dbs[db].prefetch(h);
-        }
+    /// Has the processor fetch the entry that is likely the one of hash `h`, unless somebody is in its partition; returns its place.
+    #[inline(always)]
+    pub fn prefetch(&self, partition: u8, db: usize, h: u32) -> Option<Place> {
+        self.partitions[partition as usize].try_lock()?.dbs[db].prefetch(h)
     }
 
-    /// The same for the object of that entry, which has been fetched; false if it has none.
+    /// The same for the object of the entry at `place`, which has been fetched; false if it has none.
     #[inline]
-    pub fn prefetch_object(&self, partition: u8, db: usize, h: u32) -> bool {
-        self.partitions[partition as usize].try_lock().is_some_and(|guard| guard.dbs[db].prefetch_object(h))
+    pub fn prefetch_object(&self, partition: u8, db: usize, place: Place) -> bool {
+        self.partitions[partition as usize]
+            .try_lock()
+            .is_some_and(|guard| guard.dbs[db].prefetch_object(place))
     }
 
     /// The same for what that object begins with.
     #[inline]
-    pub fn prefetch_contents(&self, partition: u8, db: usize, h: u32) {
+    pub fn prefetch_contents(&self, partition: u8, db: usize, place: Place) {
         if let Some(guard) = self.partitions[partition as usize].try_lock() {
-            guard.dbs[db].prefetch_contents(h);
+            guard.dbs[db].prefetch_contents(place);
         }
     }
 

@@ -19,6 +19,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod lazyfree;
 pub mod limits;
+pub mod lock;
 pub mod memcache;
 pub mod monitors;
 pub mod partition;
@@ -189,14 +190,19 @@ impl State {
     }
 
     /// Sends what trackers are owed and keeps their table small. No partition is held.
-    #[inline]
+    #[inline(always)]
     pub fn settle_tracking(&self) {
         if self.tracking.is_active() {
-            self.tracking.settle();
-            let most = self.config.size(id::TRACKING_TABLE_MAX_KEYS);
-            if self.tracking.is_over(most) {
-                self.tracking.shrink(most, |number, visit| visit(&mut self.keyspace.enter(number)));
-            }
+            self.settle_trackers();
+        }
+    }
+
+    #[cold]
+    fn settle_trackers(&self) {
+        self.tracking.settle();
+        let most = self.config.size(id::TRACKING_TABLE_MAX_KEYS);
+        if self.tracking.is_over(most) {
+            self.tracking.shrink(most, |number, visit| visit(&mut self.keyspace.enter(number)));
         }
     }
 

@@ -44,12 +44,16 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 #[inline]
 fn position_of_open(key: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
-    let (words, rest) = key.as_chunks::<8>();
     let has_open = |word: &[u8; 8]| {
         let zeros = u64::from_ne_bytes(*word) ^ (ONES * b'{' as u64);
         zeros.wrapping_sub(ONES) & !zeros & (ONES << 7) != 0
     };
-    if words.iter().any(has_open) || rest.contains(&b'{') { memchr::memchr(b'{', key) } else { None }
+    // The last word overlaps the one before it where the key is not so many words long.
+    let found = match key.last_chunk::<8>() {
+        Some(last) => has_open(last) || key.as_chunks::<8>().0.iter().any(has_open),
+        None => key.contains(&b'{'),
+    };
+    if found { memchr::memchr(b'{', key) } else { None }
 }
 
 /// The partition of `key`.

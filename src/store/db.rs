@@ -84,18 +84,18 @@ impl Db {
         self.table.find_hashed(h, key)
     }
 
-    /// Has the processor fetch the entry that is likely the one of hash `h`.
-    #[inline]
-    pub fn prefetch(&self, h: u32) {
-        if let Some(entry) = self.table.likely(h) {
-            entry.prefetch();
-        }
+    /// Has the processor fetch the entry that is likely the one of hash `h`; returns its place.
+    #[inline(always)]
+    pub fn prefetch(&self, h: u32) -> Option<Place> {
+        let place = self.table.likely(h)?;
+        self.table.at(place)?.prefetch();
+        Some(place)
     }
 
-    /// The same for the object of that entry, which has been fetched; false if it has none.
+    /// The same for the object of the entry at `place`, which has been fetched; false if it has none.
     #[inline]
-    pub fn prefetch_object(&self, h: u32) -> bool {
-        match self.table.likely(h).map(Entry::value) {
+    pub fn prefetch_object(&self, place: Place) -> bool {
+        match self.table.at(place).map(Entry::value) {
             Some(ValueRef::Object(object)) => {
                 prefetch(std::ptr::from_ref(object).cast());
                 true
@@ -106,8 +106,8 @@ impl Db {
 
     /// The same for what that object, which has been fetched, begins with.
     #[inline]
-    pub fn prefetch_contents(&self, h: u32) {
-        if let Some(ValueRef::Object(object)) = self.table.likely(h).map(Entry::value)
+    pub fn prefetch_contents(&self, place: Place) {
+        if let Some(ValueRef::Object(object)) = self.table.at(place).map(Entry::value)
             && let Some(start) = object.contents()
         {
             // The processor sees by itself that a longer pack is walked.

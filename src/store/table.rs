@@ -80,6 +80,17 @@ fn roomy(len: usize) -> usize {
     len.next_multiple_of(step.max(1))
 }
 
+/// Whether two keys are the same. Most are so short that two loads of each, which may overlap, cost less than a call.
+#[inline(always)]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_first), Some(b_first), Some(a_last), Some(b_last)) if a.len() <= 16 && a.len() == b.len() => {
+            a_first == b_first && a_last == b_last
+        }
+        _ => a == b,
+    }
+}
+
 impl<T> Segment<T> {
     fn with_room(len: usize) -> Self {
         let room = roomy(len);
@@ -208,15 +219,15 @@ impl<T: Keyed> Table<T> {
     #[inline]
     pub fn locate(&self, h: u32, key: &[u8]) -> Option<Place> {
         let segment = self.segment_of(h);
-        let index = self.segments.get(segment)?.find(h, |item| item.key() == key)?;
+        let index = self.segments.get(segment)?.find(h, |item| is_same(item.key(), key))?;
         Some(Place { segment, index })
     }
 
-    /// The first item whose tag is that of `h`, if there is any: the one of hash `h`, but for one in some hundred times.
+    /// Where the first item is whose tag is that of `h`, if there is any: the one of hash `h`, but for one in some hundred times.
     #[inline]
-    pub fn likely(&self, h: u32) -> Option<&T> {
-        let segment = self.segments.get(self.segment_of(h))?;
-        segment.items.get(segment.start_of(tag(h)))
+    pub fn likely(&self, h: u32) -> Option<Place> {
+        let segment = self.segment_of(h);
+        Some(Place { segment, index: self.segments.get(segment)?.start_of(tag(h)) })
     }
 
     /// The item at `place`, as long as nothing was inserted or removed since.

@@ -1,5 +1,6 @@
 //! A core: one thread with its own runtime, its connections, and the housekeeping of its partitions.
 
+pub mod ahead;
 pub mod tick;
 
 use crate::cluster::link::Sender;
@@ -8,6 +9,7 @@ use crate::command::clock::Clock;
 use crate::state::State;
 use crate::state::clients::ClientShared;
 use crate::state::stats::WorkerStats;
+use ahead::Ahead;
 use corosensei::stack::DefaultStack;
 use shoal_protocol::resp::Output;
 use std::cell::{Cell, RefCell};
@@ -52,13 +54,26 @@ pub struct Scratch {
     pub output: Output,
     /// The clock.
     pub clock: Clock,
+    /// The requests found in the input.
+    pub ahead: Ahead,
+}
+
+impl Scratch {
+    /// Buffers with room for so many bytes of input.
+    fn new(input: usize) -> Scratch {
+        Scratch {
+            input: vec![0; input].into(),
+            output: Output::default(),
+            clock: Clock::new(),
+            ahead: Ahead::default(),
+        }
+    }
 }
 
 impl Worker {
     /// The worker numbered `index`.
     pub fn new(state: Arc<State>, index: usize) -> Rc<Worker> {
-        let scratch =
-            Scratch { input: vec![0; READ_SIZE].into(), output: Output::default(), clock: Clock::new() };
+        let scratch = Scratch::new(READ_SIZE);
         Rc::new(Worker {
             state,
             index,
@@ -72,9 +87,9 @@ impl Worker {
 
     /// A stack for a turn that can be paused.
     pub fn take_stack(&self) -> OwnStack {
-        self.own_stack.take().unwrap_or_else(|| {
-            let scratch = Scratch { input: Box::default(), output: Output::default(), clock: Clock::new() };
-            OwnStack { stack: DefaultStack::default(), scratch: Box::new(scratch) }
+        self.own_stack.take().unwrap_or_else(|| OwnStack {
+            stack: DefaultStack::default(),
+            scratch: Box::new(Scratch::new(0)),
         })
     }
 

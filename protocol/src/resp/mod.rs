@@ -12,6 +12,6 @@ mod write;
 
 pub use args::{Args, ArgsIter, OwnedArgs, Span};
 pub use double::{format_double, format_human_double};
-pub use parse::{Limits, ParseError, Parsed, RequestParser, peek};
+pub use parse::{Limits, ParseError, Parsed, RequestParser, plain};
 pub use read::{FrameScanner, Reply, ReplyError, frame_len};
 pub use write::{Chunks, Deferred, Mark, Output, Proto};

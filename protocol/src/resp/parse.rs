@@ -160,6 +160,12 @@ impl RequestParser {
         self.parse_bulks(buf, limits)
     }
 
+    /// Whether nothing of the next request was looked at yet.
+    #[inline]
+    pub fn is_fresh(&self) -> bool {
+        self.remaining == 0 && self.scanned == 0
+    }
+
     /// The arguments of the request that [`parse`](Self::parse) last found, given the buffer it found it in.
     #[inline]
     pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
@@ -321,27 +327,26 @@ impl RequestParser {
     }
 }
 
-/// The second argument of the request at the start of `buf`, a key for most commands, and the request's length, where it is
-/// complete and plain; `None` for anything else, good or bad. Nothing is remembered and no limit is checked: this is for
-/// looking ahead.
+/// Passes the request that begins at `at` in `bytes` if it is complete and plain: an array of few bulks of less than 10,000
+/// bytes each. Its arguments go to the front of `spans`; returned are how many they are and the offset behind the request.
+///
+/// `None` for anything else, good or bad, and for more arguments than `spans` has room for: [`RequestParser::parse`] knows
+/// better. No limit is checked; of [`Limits`], none but those for guests can be below what is passed here.
 #[inline]
-pub fn peek(buf: &[u8]) -> Option<(&[u8], usize)> {
-    if *buf.first()? != b'*' {
-        return None;
-    }
-    let (count, mut at) = short_number(buf, 1)?;
-    let mut second = None;
-    for index in 0..count {
-        if *buf.get(at)? != b'$' {
-            return None;
-        }
-        let (len, start) = short_number(buf, at + 1)?;
-        if index == 1 {
-            second = buf.get(start..start + len);
-        }
+pub fn plain(bytes: &[u8], at: usize, spans: &mut [Span]) -> Option<(usize, usize)> {
+    let (count, mut at) = header(bytes, at, b'*')?;
+    for span in spans.get_mut(..count)? {
+        let (len, start) = header(bytes, at, b'$')?;
+        *span = Span { start, len };
         at = start + len + 2;
     }
-    (at <= buf.len()).then_some((second?, at))
+    (count > 0 && at <= bytes.len()).then_some((count, at))
+}
+
+/// A line of `kind` and a [`short_number`] at `at`: the number, and the offset behind the line.
+#[inline(always)]
+fn header(bytes: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    if *bytes.get(at)? == kind { short_number(bytes, at + 1) } else { None }
 }
 
 enum Found {

@@ -62,20 +62,6 @@ fn lenient_where_redis_is() {
 }
 
 #[test]
-fn a_look_ahead_sees_plain_whole_requests_alone() {
-    let set = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\nab\r\n";
-    assert_eq!(peek(&[&set[..], b"*1"].concat()), Some((&b"k"[..], set.len())));
-    for cut in 0..set.len() {
-        assert_eq!(peek(&set[..cut]), None);
-    }
-    for wire in
-        [&b"*1\r\n$4\r\nPING\r\n"[..], b"GET k\r\n      ", b"*2\r\n$3\r\nGET\r\n+1\r\nk\r\n", b"*0\r\n      "]
-    {
-        assert_eq!(peek(wire), None);
-    }
-}
-
-#[test]
 fn incomplete_requests_wait() {
     for wire in
         [&b""[..], b"*", b"*1", b"*1\r", b"*1\r\n", b"*1\r\nx", b"*1\r\n$4\r\nPING\r", b"PING", b"PING\r"]
@@ -179,4 +165,59 @@ fn many_pieces_cost_what_one_does() {
     assert_eq!(parser.args(&wire).len(), args);
     parser.shrink();
     assert!(parser.memory() < 4096);
+}
+
+/// What is passed in one go is what the parser finds, and where it cannot be passed nothing is said.
+#[test]
+fn plain_requests_are_those_the_parser_finds() {
+    let long = [&b"*2\r\n$3\r\nGET\r\n$9999\r\n"[..], &[b'v'; 9999], b"\r\n"].concat();
+    let plain_ones: [&[u8]; 6] = [
+        b"*1\r\n$4\r\nPING\r\n",
+        b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n",
+        b"*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000001\r\n$100\r\n0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\r\n",
+        b"*2\r\n$4\r\nECHO\r\n$4\r\n\r\n*1\r\n",
+        b"*2\rx$4\rxLLEN\r\n$3\rxk:1\r\n",
+        &long,
+    ];
+    let mut spans = [Span::default(); 4];
+    for wire in plain_ones {
+        let mut parser = RequestParser::new();
+        // Behind another, and with half of another behind it.
+        let before = b"*1\r\n$1\r\nx\r\n";
+        let all = [&before[..], wire, b"*1\r\n$4"].concat();
+        let passed = plain(&all, before.len(), &mut spans);
+        let (count, end) = passed.unwrap_or_else(|| panic!("{} is plain", wire.escape_ascii()));
+        let rest = &all[before.len()..];
+        let Ok(Some(parsed)) = parser.parse(rest, &Limits::default()) else { panic!("is a request") };
+        assert_eq!(end, before.len() + parsed.consumed);
+        assert_eq!(Args::new(&all, &spans[..count]), parser.args(rest));
+        assert!(parser.is_fresh());
+        for cut in 0..wire.len() {
+            assert_eq!(plain(&wire[..cut], 0, &mut spans), None, "{}", wire[..cut].escape_ascii());
+        }
+    }
+    for wire in [
+        &b"PING\r\n"[..],
+        b"*0\r\n",
+        b"*-1\r\n",
+        b"*01\r\n$4\r\nPING\r\n",
+        b"*1\r\n$-1\r\n",
+        b"*1\r\n:1234\r\nPING\r\n",
+        b"*1\r\n$04\r\nPING\r\n",
+        b"*1\r\n$10000\r\nPING\r\n",
+        b"*5\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n",
+    ] {
+        assert_eq!(plain(wire, 0, &mut spans), None, "{}", wire.escape_ascii());
+    }
+    assert_eq!(plain(b"*1\r\n$4\r\nPING\r\n", 99, &mut spans), None);
+}
+
+#[test]
+fn a_parser_that_has_begun_is_not_fresh() {
+    let limits = Limits::default();
+    for half in [&b"*"[..], b"*2", b"*2\r\n", b"*2\r\n$3\r\nGE", b"PIN"] {
+        let mut parser = RequestParser::new();
+        assert_eq!(parser.parse(half, &limits), Ok(None));
+        assert!(!parser.is_fresh(), "{}", half.escape_ascii());
+    }
 }
