@@ -181,8 +181,35 @@ fn bytes_that_are_no_effects_are_said_to_be_none() {
     let mut rng = fastrand::Rng::with_seed(7);
     for _ in 0..2000 {
         let mut bytes: Vec<u8> = (0..rng.usize(1..40)).map(|_| rng.u8(..)).collect();
-        bytes[0] = rng.u8(..8);
+        bytes[0] = rng.u8(..12);
         // Whatever it says, it neither panics nor asks for memory that is not there.
         let _ = replayer.apply(&state, own.worker(0), 0, state.keyspace.enter(0), &bytes);
     }
+}
+
+#[test]
+fn what_is_prepared_and_decided_is_part_of_a_copy() {
+    use crate::state::{across, effect};
+    let id = TransactionId { node: 3, number: 4 };
+    let mut effects = Vec::new();
+    effect::write_command(&mut effects, 0, 1, [&b"SET"[..], b"a", b"1"].into_iter());
+    let change = across::Change { effects, ..across::Change::default() };
+    let (source, copy) = (node(Role::Primary, None), node(Role::Replica, None));
+    let number = crate::state::partition::partition_of(b"a");
+    source.keyspace.enter(number).with_ledger(|ledger| {
+        ledger.keep(id, 7, change, 0);
+        ledger.note_decision(TransactionId { node: 3, number: 5 }, vec![1, 2], 0);
+    });
+    let (own, mut replayer) = (Stats::new(0, table::len()), Replayer::new(&copy));
+    let parts = source.keyspace.enter(number).contents(1 << 20);
+    let mut finish = Vec::new();
+    effect::write_finish(&mut finish, id, true);
+    effect::write_forget(&mut finish, TransactionId { node: 3, number: 5 });
+    for (effects, is_held) in [(&parts[0], true), (&finish, false)] {
+        let guard = copy.keyspace.enter(number);
+        assert_eq!(replayer.apply(&copy, own.worker(0), number, guard, effects), Ok(()));
+        assert_eq!(copy.keyspace.enter(number).is_held(), is_held);
+    }
+    assert!(copy.keyspace.enter(number).ledger().is_none());
+    assert_eq!(contents(&copy).len(), 1, "what was prepared is applied");
 }
