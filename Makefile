@@ -1,6 +1,6 @@
 # What people do with this repository. `make test` is the whole test suite.
 
-.PHONY: run cluster test lint bench-compare bench-compare-quick fuzz miri
+.PHONY: run cluster test sim lint bench-compare bench-compare-quick fuzz miri
 
 run:
 	cargo run --release
@@ -16,6 +16,13 @@ test:
 	cargo test --workspace
 	cargo build
 	tests/clients/run
+
+# A cluster in one thread, by so many seeds: what goes wrong in each follows from its seed.
+SEEDS ?= 1000
+FIRST ?= 1
+
+sim:
+	SHOAL_SIM_SEEDS=$(SEEDS) SHOAL_SIM_FIRST=$(FIRST) cargo test --test sim -- --nocapture
 
 lint:
 	cargo fmt --all --check

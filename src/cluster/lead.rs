@@ -3,11 +3,15 @@
 //! A member leads for a term. It proves again and again that it does, grants leases on the strength of that, and looks at the
 //! members: who was granted nothing for longer than a lease lasts is taken out, who is heard of again is taken back, and
 //! the rest is [`plan`]'s. Fed with the time and the metadata; it names changes and makes none.
+//!
+//! Invariants: nobody is granted anything from the moment at which it is to be taken out; and who was taken out is granted nothing
+//! until it has heard of that, as it would serve what others serve in its place.
 
 use super::lease::Leases;
 use super::metadata::{Change, Member, Metadata, NodeId, Standing};
 use super::plan::plan;
-use std::collections::BTreeSet;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +20,8 @@ mod tests;
 const PROOF_NS: u64 = 75_000_000;
 /// Who was heard of within this is taken back, in ns.
 const RECENT_NS: u64 = 200_000_000;
+/// A leader that did not look at its members for so long was paused, or could do nothing, and heard nobody: in ns.
+const AWAY_NS: u64 = 300_000_000;
 /// How long a member is silent before what only it had is given up, in ns.
 const LOST_NS: u64 = 30_000_000_000;
 /// Voters a cluster has at most.
@@ -27,12 +33,50 @@ pub struct Leader {
     /// What it granted, once it has proved that it leads.
     leases: Option<Leases>,
     confirmed_ns: u64,
+    /// The term it leads in.
+    term: u64,
+    /// The metadata when it began to.
+    since: u64,
+    /// Who is to be taken out, and was not yet.
+    condemned: BTreeSet<NodeId>,
+    /// Who was out since.
+    out: BTreeMap<NodeId, Out>,
+    /// When it looked at the members last.
+    looked_ns: u64,
+}
+
+/// What a leader knows of a member that was taken out.
+#[derive(Clone, Copy, Default)]
+struct Out {
+    /// Whether it was heard of while it was out.
+    heard: bool,
+    /// The metadata that it must know now that it is back.
+    back: Option<u64>,
+}
+
+/// Who asks for a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker {
+    /// The member.
+    pub node: NodeId,
+    /// Its process.
+    pub incarnation: u64,
+    /// The version of the metadata that it goes by.
+    pub version: u64,
 }
 
 impl Leader {
     /// It leads no more: what it knew of leases is void.
     pub fn resign(&mut self) {
-        self.leases = None;
+        *self = Leader::default();
+    }
+
+    /// It leads in `term`: what it knew in an earlier one is void.
+    pub fn lead(&mut self, term: u64) {
+        if self.term != term {
+            self.resign();
+            self.term = term;
+        }
     }
 
     /// Whether it is to prove that it leads before it does anything else.
@@ -40,44 +84,74 @@ impl Leader {
         self.leases.is_none() || now_ns - self.confirmed_ns >= PROOF_NS
     }
 
-    /// It has been proved that it led at some moment after `asked_ns`.
-    pub fn proved(&mut self, asked_ns: u64, now_ns: u64) {
+    /// It has been proved that it led in `term` at some moment after `asked_ns`; `map` has all that was committed before.
+    pub fn proved(&mut self, term: u64, asked_ns: u64, map: &Metadata, now_ns: u64) {
+        if self.term != term {
+            return;
+        }
         self.confirmed_ns = asked_ns;
+        if self.leases.is_none() {
+            self.since = map.version;
+        }
         self.leases.get_or_insert_with(|| Leases::new(now_ns)).confirm(asked_ns);
     }
 
-    /// Grants the process `incarnation` of `node` a lease of so many ns from when it asked, or says why not.
-    pub fn grant(
-        &mut self,
-        map: &Metadata,
-        (node, incarnation): (NodeId, u64),
-        now_ns: u64,
-    ) -> Result<u64, &'static str> {
+    /// Grants a member a lease of so many ns from when it asked, or says why not.
+    pub fn grant(&mut self, map: &Metadata, asker: Asker, now_ns: u64) -> Result<u64, &'static str> {
+        let Asker { node, incarnation, version } = asker;
         let leases = self.leases.as_mut().ok_or("not the leader")?;
         match map.members.get(&node) {
             None => Err("not a member"),
             Some(member) if member.incarnation != incarnation => Err("another process"),
             // Heard of, so that it is taken back; but what it had is not its any more.
             Some(Member { standing: Standing::Down, .. }) => {
+                self.condemned.remove(&node);
+                self.out.insert(node, Out { heard: true, back: None });
                 leases.grant(node, now_ns);
                 Err("down")
             }
-            Some(_) => leases.grant(node, now_ns).ok_or("not the leader any more"),
+            Some(_) if self.condemned.contains(&node) => Err("about to be taken out"),
+            Some(_) => {
+                let back = self.out.get_mut(&node).map(|out| *out.back.get_or_insert(map.version));
+                // It is there, and will hear of it soon.
+                let granted = leases.grant(node, now_ns).ok_or("not the leader any more");
+                if version < back.unwrap_or(self.since) {
+                    Err("it has not heard of what has changed")
+                } else {
+                    granted
+                }
+            }
         }
     }
 
     /// The changes to make now.
-    pub fn wants(&self, map: &Metadata, now_ns: u64) -> Vec<Change> {
+    pub fn wants(&mut self, map: &Metadata, now_ns: u64) -> Vec<Change> {
         if !map.is_founded() {
             return Vec::new();
         }
         let (mut changes, mut lost) = (Vec::new(), BTreeSet::new());
-        if let Some(leases) = &self.leases {
+        let was_away = now_ns - self.looked_ns > AWAY_NS;
+        self.looked_ns = now_ns;
+        if let Some(leases) = &mut self.leases {
+            if was_away {
+                leases.excuse(now_ns);
+            }
             for (node, member) in &map.members {
                 let (over, silent_ns) = (leases.is_over(*node, now_ns), leases.silent_ns(*node, now_ns));
+                let mut is_heard = false;
+                if member.standing == Standing::Down {
+                    self.condemned.remove(node);
+                    let out = self.out.entry(*node).or_default();
+                    // It may have been back in between.
+                    *out = Out { heard: out.heard && out.back.is_none(), back: None };
+                    is_heard = out.heard;
+                }
                 match member.standing {
-                    Standing::Up | Standing::Draining if over => changes.push(Change::Down(*node)),
-                    Standing::Down if !over && silent_ns < RECENT_NS => {
+                    Standing::Up | Standing::Draining if over || self.condemned.contains(node) => {
+                        self.condemned.insert(*node);
+                        changes.push(Change::Down(*node));
+                    }
+                    Standing::Down if is_heard && silent_ns < RECENT_NS => {
                         changes.push(Change::Up { node: *node, incarnation: member.incarnation });
                     }
                     Standing::Down if silent_ns > LOST_NS => {

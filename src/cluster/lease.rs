@@ -43,6 +43,11 @@ impl Leases {
         Some(left)
     }
 
+    /// Takes it that all were granted a lease at `now_ns`: this node heard nobody for a while, for reasons of its own.
+    pub fn excuse(&mut self, now_ns: u64) {
+        self.elected_ns = now_ns;
+    }
+
     /// Whether nothing that was granted to `node` is good any more.
     pub fn is_over(&self, node: NodeId, now_ns: u64) -> bool {
         self.silent_ns(node, now_ns) > (LEASE_MS + MARGIN_MS) * MS

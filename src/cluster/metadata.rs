@@ -67,6 +67,18 @@ pub struct Assignment {
     pub joining: Vec<NodeId>,
     /// The in-sync replica that the primary is to make primary in its place.
     pub hand_over: Option<NodeId>,
+    /// Grows with each copy that is given up.
+    pub given_up: u64,
+}
+
+/// A time in which a partition has one primary and no copy of it is given up. What a primary reports of its copies is about one such
+/// time: a copy that was given up and begun anew since is another one, though it is at the same node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// See [`Assignment::epoch`].
+    pub epoch: u64,
+    /// See [`Assignment::given_up`].
+    pub given_up: u64,
 }
 
 impl Assignment {
@@ -85,7 +97,13 @@ impl Assignment {
         self.in_sync.contains(&node) || self.joining.contains(&node)
     }
 
+    /// The present time, to be named in reports.
+    pub fn turn(&self) -> Turn {
+        Turn { epoch: self.epoch, given_up: self.given_up }
+    }
+
     fn forget(&mut self, node: NodeId) {
+        self.given_up += u64::from(self.involves(node));
         self.in_sync.retain(|other| *other != node);
         self.joining.retain(|other| *other != node);
         if self.hand_over == Some(node) {
@@ -208,8 +226,8 @@ pub enum Change {
     InSync {
         /// The primary.
         primary: NodeId,
-        /// Which partition, in which epoch, and who.
-        caught_up: Vec<(u8, u64, NodeId)>,
+        /// Which partition, when, and who.
+        caught_up: Vec<(u8, Turn, NodeId)>,
     },
     /// A primary goes on without a replica that does not keep up, in all its partitions.
     Cut {
@@ -233,8 +251,8 @@ pub enum Change {
     HandedOver {
         /// Which partition.
         partition: u8,
-        /// In which epoch.
-        epoch: u64,
+        /// When.
+        turn: Turn,
         /// Who takes over.
         to: NodeId,
     },
@@ -314,7 +332,7 @@ impl Metadata {
             Change::InSync { primary, caught_up } => self.in_sync(primary, &caught_up),
             Change::Cut { primary, incarnation, replica } => self.cut(primary, incarnation, replica),
             Change::HandOver { partition, epoch, to } => self.hand_over(partition, epoch, to),
-            Change::HandedOver { partition, epoch, to } => self.handed_over(partition, epoch, to),
+            Change::HandedOver { partition, turn, to } => self.handed_over(partition, turn, to),
             Change::Restart { partition, epoch, node } => self.restart(partition, epoch, node),
             Change::Copies(copies) => self.set_copies(copies),
             Change::Pin { partitions, node } => self.pin(&partitions, node),
@@ -504,11 +522,14 @@ impl Metadata {
         }
     }
 
-    fn in_sync(&mut self, primary: NodeId, caught_up: &[(u8, u64, NodeId)]) -> Outcome {
+    fn in_sync(&mut self, primary: NodeId, caught_up: &[(u8, Turn, NodeId)]) -> Outcome {
         let mut outcome = Outcome::Unchanged;
-        for (partition, epoch, node) in caught_up {
-            let Ok(assignment) = self.present(*partition, *epoch) else { continue };
-            if assignment.primary() != Some(primary) || !assignment.joining.contains(node) {
+        for (partition, turn, node) in caught_up {
+            let Ok(assignment) = self.present(*partition, turn.epoch) else { continue };
+            if assignment.primary() != Some(primary)
+                || assignment.turn() != *turn
+                || !assignment.joining.contains(node)
+            {
                 continue;
             }
             assignment.joining.retain(|other| other != node);
@@ -559,10 +580,13 @@ impl Metadata {
         }
     }
 
-    fn handed_over(&mut self, partition: u8, epoch: u64, to: NodeId) -> Outcome {
-        match self.present(partition, epoch) {
+    fn handed_over(&mut self, partition: u8, turn: Turn, to: NodeId) -> Outcome {
+        match self.present(partition, turn.epoch) {
             Err(refused) => refused,
-            Ok(assignment) if !assignment.replicas().contains(&to) => Outcome::Refused(Refusal::WrongRole),
+            // The primary may have gone on serving, as it was not to hand over any more.
+            Ok(assignment) if assignment.turn() != turn || assignment.hand_over != Some(to) => {
+                Outcome::Refused(Refusal::WrongRole)
+            }
             Ok(assignment) => {
                 assignment.promote(to);
                 Outcome::Changed

@@ -57,12 +57,12 @@ pub fn forecast(metadata: &Metadata, change: Change) -> Result<Metadata, Refusal
 fn finish(metadata: &mut Metadata) {
     for partition in (0..=u8::MAX).take(metadata.partitions.len()) {
         let assignment = &metadata.partitions[usize::from(partition)];
-        let (epoch, hand_over) = (assignment.epoch, assignment.hand_over);
+        let (turn, hand_over) = (assignment.turn(), assignment.hand_over);
         let Some(primary) = assignment.primary().filter(|node| metadata.serves(*node)) else { continue };
-        let caught_up = assignment.joining.iter().map(|node| (partition, epoch, *node)).collect();
+        let caught_up = assignment.joining.iter().map(|node| (partition, turn, *node)).collect();
         metadata.apply(Change::InSync { primary, caught_up });
         if let Some(to) = hand_over {
-            metadata.apply(Change::HandedOver { partition, epoch, to });
+            metadata.apply(Change::HandedOver { partition, turn, to });
         }
     }
 }

@@ -74,7 +74,7 @@ impl Follower {
         match record {
             Record::Entry(head) => match &mut guard.replication {
                 Some(own) if own.is_whole && own.sequence + 1 == head.sequence => {
-                    (own.sequence, own.feed) = (head.sequence, head.feed);
+                    (own.sequence, own.made_in, own.feed) = (head.sequence, head.epoch, head.feed);
                     self.replay(state, guard, head, effects)
                 }
                 _ => Verdict::Wrong,
@@ -88,8 +88,7 @@ impl Follower {
                 all.extend_from_slice(effects);
                 drop(guard.empty());
                 if let Some(own) = &mut guard.replication {
-                    own.sequence = head.sequence;
-                    own.feed = head.feed;
+                    (own.sequence, own.made_in, own.feed) = (head.sequence, head.epoch, head.feed);
                     own.is_whole = true;
                 }
                 self.replay(state, guard, head, &all)

@@ -10,7 +10,7 @@ use super::peer::{self, Purpose};
 use super::{feeder, listeners};
 use crate::cluster::consensus::{self, Consensus, Owner, ProposeError};
 use crate::cluster::joining::{address_of, candidates};
-use crate::cluster::lead::{Leader, choose_voters};
+use crate::cluster::lead::{Asker, Leader, choose_voters};
 use crate::cluster::link::{Frame, Identity, Limits, Link, Sender, VERSIONS};
 use crate::cluster::metadata::{Change, Member, Metadata, NodeId, Outcome, Standing};
 use crate::config::id;
@@ -19,8 +19,8 @@ use crate::state::State;
 use crate::state::copies::{self, Action, Copies, Position, Reason};
 use crate::state::replication::Feed;
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -180,12 +180,6 @@ async fn carry(link: Link, incoming: UnboundedSender<(Sender, Frame)>) {
     tracing::debug!("a link with node {node:016x} has ended: {end}");
 }
 
-#[derive(Serialize, Deserialize)]
-struct LeaseRequest {
-    node: NodeId,
-    incarnation: u64,
-}
-
 /// This node, as the cluster's thread sees it.
 struct This {
     state: Arc<State>,
@@ -200,6 +194,8 @@ struct This {
     leader: RefCell<Leader>,
     /// What it does about its partitions and their copies.
     copies: RefCell<Copies>,
+    /// Whether it says goodbye: it asks for no lease any more and follows no map.
+    is_leaving: Cell<bool>,
     next_worker: Cell<usize>,
     founding: tokio::sync::Mutex<()>,
 }
@@ -232,6 +228,7 @@ impl This {
             consensus: RefCell::default(),
             leader: RefCell::default(),
             copies: RefCell::new(copies),
+            is_leaving: Cell::new(false),
             next_worker: Cell::new(0),
             founding: tokio::sync::Mutex::default(),
             state,
@@ -250,6 +247,12 @@ impl This {
             }
             let newer = std::future::poll_fn(|task| self.state.cluster.poll_newer(map.version, task));
             let _ = timeout(CARE, newer).await;
+        }
+        // It is not to be taken back, and takes nothing over any more.
+        self.is_leaving.set(true);
+        // Others are about to serve what could not be handed over in time.
+        if self.copies.borrow().leads_any(&self.state.cluster.map()) {
+            self.state.cluster.end_lease();
         }
         if let Err(error) = self.propose(Change::Down(self.id())).await {
             tracing::debug!("the others have to find out that this node goes: {error}");
@@ -584,11 +587,15 @@ impl This {
         loop {
             beat.tick().await;
             let Some(consensus) = self.consensus() else { continue };
+            if self.is_leaving.get() {
+                return;
+            }
             let (node, incarnation) = (self.id(), self.me.borrow().incarnation);
+            let version = self.state.cluster.version();
             let asked_ns = self.now_ns();
             let leader = consensus.status().borrow().leader;
             self.state.cluster.note_leader(leader);
-            let Ok(payload) = encode(&LeaseRequest { node, incarnation }) else { continue };
+            let Ok(payload) = encode(&Asker { node, incarnation, version }) else { continue };
             let granted = if leader == Some(node) {
                 self.grant(&payload)
             } else {
@@ -597,7 +604,9 @@ impl This {
                     Err(_) => continue,
                 }
             };
-            if let Ok(left_ns) = granted.and_then(|bytes| decode::<u64>(&bytes)) {
+            if let Ok(left_ns) = granted.and_then(|bytes| decode::<u64>(&bytes))
+                && !self.is_leaving.get()
+            {
                 self.state.cluster.extend_lease(asked_ns + left_ns);
                 self.state.cluster.wake();
             }
@@ -606,9 +615,8 @@ impl This {
 
     /// Grants a lease, if this node leads.
     fn grant(&self, payload: &[u8]) -> Result<Vec<u8>, Failure> {
-        let LeaseRequest { node, incarnation } = decode(payload)?;
-        let now_ns = self.now_ns();
-        encode(&self.leader.borrow_mut().grant(&self.map(), (node, incarnation), now_ns)?)
+        let (asker, now_ns) = (decode(payload)?, self.now_ns());
+        encode(&self.leader.borrow_mut().grant(&self.map(), asker, now_ns)?)
     }
 
     // Leading.
@@ -624,16 +632,20 @@ impl This {
                 let why = status.failure.unwrap_or_else(|| "its metadata are kept no more".into());
                 return self.state.fail(format!("cannot go on as a member of the cluster: {why}"));
             }
-            if status.role != consensus::Role::Leader {
+            let (role, term) = (status.role, status.term);
+            if role != consensus::Role::Leader {
                 self.leader.borrow_mut().resign();
                 continue;
             }
+            self.leader.borrow_mut().lead(term);
             let asked_ns = self.now_ns();
             if self.leader.borrow().is_to_prove(asked_ns) {
                 if consensus.confirm_quorum().await.is_err() {
                     continue;
                 }
-                self.leader.borrow_mut().proved(asked_ns, self.now_ns());
+                // It may have lost an election and won another meanwhile.
+                let (_, term) = leads(&consensus);
+                self.leader.borrow_mut().proved(term, asked_ns, &self.map(), self.now_ns());
             }
             self.look_after_members(&consensus).await;
         }
@@ -641,7 +653,7 @@ impl This {
 
     async fn look_after_members(&self, consensus: &Consensus) {
         let map = consensus.metadata().borrow().clone();
-        let changes = self.leader.borrow().wants(&map, self.now_ns());
+        let changes = self.leader.borrow_mut().wants(&map, self.now_ns());
         for change in &changes {
             match change {
                 Change::Down(node) => tracing::warn!("node {node:016x} is silent and serves no more"),
@@ -691,6 +703,9 @@ impl This {
             let map = metadata.borrow_and_update().clone();
             // Before the cluster knows of this process, what the map says of this node is about one that is no more.
             let incarnation = self.me.borrow().incarnation;
+            if self.is_leaving.get() {
+                return;
+            }
             if map.members.get(&self.id()).is_some_and(|me| me.incarnation == incarnation) {
                 let actions = self.copies.borrow_mut().adopt(&self.state, map, self.now_ns());
                 self.carry_out(actions);
@@ -736,7 +751,7 @@ impl This {
         if let Err(error) = &outcome {
             tracing::debug!("a change was not made: {error}");
         }
-        let actions = self.copies.borrow_mut().proposed(&self.state, reason, &change, outcome.ok());
+        let actions = self.copies.borrow_mut().proposed(reason, &change, outcome.ok());
         self.carry_out(actions);
     }
 
@@ -773,6 +788,13 @@ impl This {
             asked.into_iter().map(|(number, epoch)| copies::positions(&self.state, number, epoch));
         encode(&positions.collect::<Result<Vec<Position>, _>>()?)
     }
+}
+
+/// What this node is in the group, and in which term.
+fn leads(consensus: &Consensus) -> (consensus::Role, u64) {
+    let status = consensus.status();
+    let status = status.borrow();
+    (status.role, status.term)
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Failure> {

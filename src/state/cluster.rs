@@ -311,6 +311,11 @@ impl Cluster {
         self.lease_ns.fetch_max(until_ns, Ordering::AcqRel);
     }
 
+    /// Has this node serve nothing from now on, until the lease is extended.
+    pub fn end_lease(&self) {
+        self.lease_ns.store(0, Ordering::Release);
+    }
+
     /// Whether this node may serve at this moment. What was read before this is asked was read in time.
     #[inline]
     pub fn has_lease(&self) -> bool {

@@ -17,11 +17,10 @@ mod tests;
 
 pub use rising::positions;
 
-use super::State;
 use super::replication::Feed;
 use crate::cluster::metadata::{Assignment, Change, Metadata, NodeId, Outcome};
 use rising::Rise;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// A replica that acknowledges nothing for so long, while something is under way, is cut off; in ns.
@@ -31,8 +30,8 @@ const PART: usize = 256 << 10;
 /// No further snapshot is begun while a feed has so many bytes before it.
 const CROWDED: usize = 16 << 20;
 
-/// What a replica has of a partition: the number of its last entry, if it is whole in that epoch.
-pub type Position = Option<u64>;
+/// What a replica has of a partition, if it is whole: the epoch in which its last entry was made, and the number of that.
+pub type Position = Option<(u64, u64)>;
 
 /// What is to be done.
 pub enum Action {
@@ -67,6 +66,8 @@ pub struct Copies {
     feeds: BTreeMap<NodeId, Watched>,
     /// Partitions that this node is to serve, and has to find out first what the replicas have.
     rising: BTreeMap<u8, Rise>,
+    /// Who is cut off, though the map does not say so yet.
+    cut: BTreeSet<NodeId>,
     /// Changes to be asked for, the first of them under way.
     wishes: VecDeque<Change>,
     actions: Vec<Action>,
@@ -87,6 +88,7 @@ impl Copies {
             incarnation,
             feeds: BTreeMap::new(),
             rising: BTreeMap::new(),
+            cut: BTreeSet::new(),
             wishes: VecDeque::new(),
             actions: Vec::new(),
         }
@@ -100,13 +102,7 @@ impl Copies {
     }
 
     /// What came of a change that was asked for; `None` if nobody knows.
-    pub fn proposed(
-        &mut self,
-        state: &State,
-        reason: Reason,
-        change: &Change,
-        outcome: Option<Outcome>,
-    ) -> Vec<Action> {
+    pub fn proposed(&mut self, reason: Reason, change: &Change, outcome: Option<Outcome>) -> Vec<Action> {
         match reason {
             Reason::Rise(partition) => {
                 if let Some(rise) = self.rising.get_mut(&partition) {
@@ -115,7 +111,7 @@ impl Copies {
             }
             Reason::Care => {
                 if let Change::Cut { replica, .. } = change {
-                    self.cut(state, *replica, outcome);
+                    self.note_cut(*replica, outcome);
                 }
                 self.wishes.pop_front();
                 self.propose_next();

@@ -42,6 +42,8 @@ pub struct Replication {
     pub epoch: u64,
     /// The number of the last entry made or applied.
     pub sequence: u64,
+    /// The epoch of the primary that made it: two primaries may have made different entries of one number.
+    pub made_in: u64,
     /// At a replica: whether it has all the entries up to that one.
     pub is_whole: bool,
     /// At a replica: the number of the feed that it follows.
@@ -62,6 +64,8 @@ pub struct Sink {
     pub feed: Arc<Feed>,
     /// Whether answers wait for it.
     pub in_sync: bool,
+    /// How many copies had been given up when this one was begun: see [`Turn`](crate::cluster::metadata::Turn).
+    pub begun: u64,
     /// Where in the feed the last entry of this partition lies.
     last: u64,
 }
@@ -73,6 +77,7 @@ impl Replication {
             role,
             epoch,
             sequence: 0,
+            made_in: 0,
             is_whole: false,
             feed: 0,
             sinks: Vec::new(),
@@ -85,7 +90,7 @@ impl Replication {
     /// The place of a partition that is a scratch copy: nothing is sent, but what changes is noted.
     pub fn scratch() -> Replication {
         let mut own = Replication::new(Role::Primary, 0);
-        own.attach(Feed::new(0, 0), false);
+        own.sinks.push(Sink { feed: Feed::new(0, 0), in_sync: false, begun: 0, last: 0 });
         own.touched = Some(Vec::new());
         own
     }
@@ -140,6 +145,7 @@ impl Replication {
     #[cold]
     fn send(&mut self, partition: u8) {
         self.sequence += 1;
+        self.made_in = self.epoch;
         let mut head = Head { partition, epoch: self.epoch, sequence: self.sequence, feed: 0, version: 0 };
         for sink in &mut self.sinks {
             head.feed = sink.feed.number;
@@ -163,10 +169,10 @@ impl Replication {
         }
     }
 
-    /// Begins to send to a further node, from here on.
-    pub fn attach(&mut self, feed: Arc<Feed>, in_sync: bool) {
+    /// Begins to send to a further node, from here on: a copy that is in sync, of when `begun` copies had been given up.
+    pub fn attach(&mut self, feed: Arc<Feed>, begun: u64) {
         self.detach(feed.node);
-        self.sinks.push(Sink { feed, in_sync, last: 0 });
+        self.sinks.push(Sink { feed, in_sync: true, begun, last: 0 });
     }
 
     /// As [`Replication::attach`], with all there is up to now sent first: `contents` are effects on an empty partition, cut
@@ -175,7 +181,7 @@ impl Replication {
         &mut self,
         partition: u8,
         feed: Arc<Feed>,
-        in_sync: bool,
+        (in_sync, begun): (bool, u64),
         contents: &[Vec<u8>],
         version: u64,
     ) {
@@ -185,7 +191,7 @@ impl Replication {
         }
         let last = feed.append(&Record::Last(head), &[]);
         self.detach(feed.node);
-        self.sinks.push(Sink { feed, in_sync, last });
+        self.sinks.push(Sink { feed, in_sync, begun, last });
     }
 
     /// Sends to `node` no more.
@@ -484,7 +490,7 @@ mod tests {
     fn copied() -> (Replication, Arc<Feed>) {
         let feed = Feed::new(2, 1);
         let mut replication = Replication::new(Role::Primary, 1);
-        replication.attach(Arc::clone(&feed), true);
+        replication.attach(Arc::clone(&feed), 0);
         (replication, feed)
     }
 

@@ -26,7 +26,7 @@ fn two() -> Metadata {
 fn copied() -> Metadata {
     let mut metadata = two();
     assert_eq!(metadata.apply(Change::AddCopy { partition: 0, epoch: 1, node: 2 }), Outcome::Changed);
-    let caught_up = vec![(0, 1, 2)];
+    let caught_up = vec![(0, metadata.partitions[0].turn(), 2)];
     assert_eq!(metadata.apply(Change::InSync { primary: 1, caught_up }), Outcome::Changed);
     metadata
 }
@@ -76,7 +76,7 @@ fn a_node_that_comes_back_empty_owns_nothing_that_others_have() {
 fn what_is_asked_in_an_old_epoch_is_refused() {
     let mut metadata = copied();
     metadata.apply(Change::HandOver { partition: 0, epoch: 1, to: Some(2) });
-    let over = Change::HandedOver { partition: 0, epoch: 1, to: 2 };
+    let over = Change::HandedOver { partition: 0, turn: metadata.partitions[0].turn(), to: 2 };
     assert_eq!(metadata.apply(over.clone()), Outcome::Changed);
     assert_eq!(metadata.partitions[0].in_sync, [2, 1]);
     assert_eq!(metadata.apply(over), Outcome::Refused(Refusal::OldEpoch));
@@ -104,6 +104,39 @@ fn a_member_with_the_last_copy_cannot_leave() {
     assert!(!metadata.partitions[0].involves(2));
 }
 
+/// A primary that was paused reported a copy to be whole, which it had made before it was paused. Meanwhile that copy had died, and an
+/// empty one was begun at the same node, in the same epoch: it was counted as in sync, became primary, and the partition was empty.
+#[test]
+fn a_report_about_a_copy_that_was_given_up_is_refused() {
+    let mut metadata = two();
+    metadata.apply(Change::AddCopy { partition: 0, epoch: 1, node: 2 });
+    let report = Change::InSync { primary: 1, caught_up: vec![(0, metadata.partitions[0].turn(), 2)] };
+    metadata.apply(Change::Join(Member { incarnation: 201, ..member(2) }));
+    metadata.apply(Change::AddCopy { partition: 0, epoch: 1, node: 2 });
+    assert_eq!(metadata.apply(report), Outcome::Unchanged);
+    assert_eq!(
+        (&metadata.partitions[0].in_sync[..], &metadata.partitions[0].joining[..]),
+        (&[1][..], &[2][..])
+    );
+}
+
+/// A report that a partition is handed over came so late that the primary had been told to keep it, and served it again: for a
+/// while there were two.
+#[test]
+fn what_is_not_to_be_handed_over_any_more_is_not() {
+    let mut metadata = copied();
+    metadata.apply(Change::HandOver { partition: 0, epoch: 1, to: Some(2) });
+    let over = Change::HandedOver { partition: 0, turn: metadata.partitions[0].turn(), to: 2 };
+    metadata.apply(Change::HandOver { partition: 0, epoch: 1, to: None });
+    assert_eq!(metadata.apply(over.clone()), Outcome::Refused(Refusal::WrongRole));
+    metadata.apply(Change::DropCopy { partition: 0, epoch: 1, node: 2 });
+    metadata.apply(Change::AddCopy { partition: 0, epoch: 1, node: 2 });
+    let caught_up = vec![(0, metadata.partitions[0].turn(), 2)];
+    metadata.apply(Change::InSync { primary: 1, caught_up });
+    metadata.apply(Change::HandOver { partition: 0, epoch: 1, to: Some(2) });
+    assert_eq!(metadata.apply(over), Outcome::Refused(Refusal::WrongRole));
+}
+
 /// Random changes never break the invariants, nor promote who was not in sync.
 #[test]
 fn invariants_hold_whatever_is_asked() {
@@ -114,6 +147,7 @@ fn invariants_hold_whatever_is_asked() {
         for _ in 0..300 {
             let (partition, node) = (rng.u8(..4), rng.u64(1..5));
             let epoch = metadata.partitions[usize::from(partition)].epoch - u64::from(rng.u8(..8) == 0);
+            let turn = Turn { epoch, ..metadata.partitions[usize::from(partition)].turn() };
             let before = metadata.clone();
             let change = match rng.u8(..12) {
                 0 => Change::Down(node),
@@ -121,10 +155,10 @@ fn invariants_hold_whatever_is_asked() {
                 2 => Change::Join(Member { incarnation: rng.u64(..3), ..member(node) }),
                 3 => Change::AddCopy { partition, epoch, node },
                 4 => Change::DropCopy { partition, epoch, node },
-                5 => Change::InSync { primary: rng.u64(1..5), caught_up: vec![(partition, epoch, node)] },
+                5 => Change::InSync { primary: rng.u64(1..5), caught_up: vec![(partition, turn, node)] },
                 6 => Change::Cut { primary: rng.u64(1..5), incarnation: 100, replica: node },
                 7 => Change::HandOver { partition, epoch, to: Some(node) },
-                8 => Change::HandedOver { partition, epoch, to: node },
+                8 => Change::HandedOver { partition, turn, to: node },
                 9 => Change::Leave(node),
                 10 => Change::Pin { partitions: vec![partition], node: rng.bool().then_some(node) },
                 _ => Change::Drain { node, drain: rng.bool() },

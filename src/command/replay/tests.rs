@@ -14,7 +14,7 @@ fn node(role: Role, feed: Option<&Arc<Feed>>) -> State {
     state.keyspace.each(|_, partition| {
         let mut own = Box::new(Replication::new(role, 1));
         if let Some(feed) = feed {
-            own.attach(Arc::clone(feed), true);
+            own.attach(Arc::clone(feed), 0);
         }
         partition.replication = Some(own);
     });

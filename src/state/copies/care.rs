@@ -1,14 +1,14 @@
 //! Caring for replicas: who does not follow is cut off, who joins is given a copy, and what is to be handed over is.
 
 use super::{Action, CROWDED, Copies, PART, STUCK_NS};
-use crate::cluster::metadata::{Assignment, Change, Metadata, NodeId, Outcome};
+use crate::cluster::metadata::{Assignment, Change, Metadata, NodeId, Outcome, Turn};
 use crate::state::State;
 use crate::state::replication::Role;
 
 /// What has come to pass and the control plane does not know.
 #[derive(Default)]
 struct News {
-    caught_up: Vec<(u8, u64, NodeId)>,
+    caught_up: Vec<(u8, Turn, NodeId)>,
     handed_over: Vec<Change>,
 }
 
@@ -56,36 +56,25 @@ impl Copies {
                 watched.feed.break_off();
             }
             let involved = |a: &Assignment| a.primary() == Some(me) && a.involves(*node);
-            if watched.feed.is_broken() && map.partitions.iter().any(involved) {
+            if watched.feed.is_broken() && !self.cut.contains(node) && map.partitions.iter().any(involved) {
                 cuts.push(Change::Cut { primary: me, incarnation, replica: *node });
             }
         }
         cuts
     }
 
-    /// What came of cutting `replica` off.
-    pub(super) fn cut(&mut self, state: &State, replica: NodeId, outcome: Option<Outcome>) {
+    /// What came of cutting `replica` off. This node goes on without it once the map says so: until then it may have missed that
+    /// others have taken its own place, of which this outcome says nothing.
+    pub(super) fn note_cut(&mut self, replica: NodeId, outcome: Option<Outcome>) {
         match outcome {
             Some(Outcome::Refused(why)) => {
                 tracing::warn!("node {replica:016x} cannot be cut off: {why:?}");
             }
             Some(_) => {
                 tracing::warn!("node {replica:016x} is cut off, as it does not follow");
-                self.forget(state, replica);
+                self.cut.insert(replica);
             }
             None => {}
-        }
-    }
-
-    /// Goes on without `replica`, which the control plane has taken out of all that this node serves. It may be given copies anew.
-    fn forget(&mut self, state: &State, replica: NodeId) {
-        for number in 0..=u8::MAX {
-            if let Some(own) = &mut state.keyspace.enter(number).replication {
-                own.detach(replica);
-            }
-        }
-        if let Some(watched) = self.feeds.remove(&replica) {
-            watched.feed.release();
         }
     }
 
@@ -111,13 +100,13 @@ impl Copies {
                 // From now on answers wait for it; so it may be counted on.
                 Some(sink) if sink.has_caught_up() => {
                     sink.in_sync = true;
-                    news.caught_up.push((number, assignment.epoch, *node));
+                    news.caught_up.push((number, assignment.turn(), *node));
                 }
                 Some(_) => {}
                 None if feed.unsent_bytes() < CROWDED => {
                     let contents = partition.contents(PART);
                     if let Some(own) = &mut partition.replication {
-                        own.attach_with(number, feed, false, &contents, version);
+                        own.attach_with(number, feed, (false, assignment.given_up), &contents, version);
                     }
                 }
                 None => {}
@@ -139,8 +128,8 @@ impl Copies {
             own.role = Role::Falling;
         }
         if own.role == Role::Falling && own.has_all_arrived() && !is_on_hold {
-            let (partition, epoch) = (number, assignment.epoch);
-            news.handed_over.push(Change::HandedOver { partition, epoch, to });
+            let (partition, turn) = (number, assignment.turn());
+            news.handed_over.push(Change::HandedOver { partition, turn, to });
         }
     }
 }

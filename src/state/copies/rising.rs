@@ -61,7 +61,8 @@ impl Copies {
         now_ns: u64,
     ) {
         let map = state.cluster.map();
-        let replicas = map.partitions[usize::from(number)].replicas();
+        let assignment = &map.partitions[usize::from(number)];
+        let (replicas, begun) = (assignment.replicas(), assignment.given_up);
         if replicas.len() != positions.len() || positions.iter().any(|(node, _)| !replicas.contains(node)) {
             return;
         }
@@ -70,16 +71,16 @@ impl Copies {
         if own.role != Role::Rising || own.epoch != epoch {
             return;
         }
-        let sequence = own.sequence;
-        let behind = positions.iter().any(|(_, has)| *has != Some(sequence));
+        let last = (own.made_in, own.sequence);
+        let behind = positions.iter().any(|(_, has)| *has != Some(last));
         let contents = if behind { partition.contents(PART) } else { Vec::new() };
         if let Some(own) = &mut partition.replication {
             for (node, has) in positions {
                 let feed = self.feed(*node, now_ns);
-                if *has == Some(sequence) {
-                    own.attach(feed, true);
+                if *has == Some(last) {
+                    own.attach(feed, begun);
                 } else {
-                    own.attach_with(number, feed, true, &contents, map.version);
+                    own.attach_with(number, feed, (true, begun), &contents, map.version);
                 }
             }
             own.role = Role::Primary;
@@ -99,5 +100,5 @@ pub fn positions(state: &State, number: u8, epoch: u64) -> Result<Position, &'st
         return Err("not yet");
     }
     let fits = own.epoch == epoch && own.role == Role::Replica && own.is_whole;
-    Ok(fits.then_some(own.sequence))
+    Ok(fits.then_some((own.made_in, own.sequence)))
 }

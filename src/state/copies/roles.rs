@@ -2,21 +2,30 @@
 
 use super::rising::Rise;
 use super::{Action, Copies};
-use crate::cluster::metadata::{Assignment, Metadata};
+use crate::cluster::metadata::{Assignment, Metadata, NodeId};
 use crate::state::State;
 use crate::state::partition::Partition;
 use crate::state::replication::{Replication, Role};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Copies {
     /// Gives partitions the roles that `map` says, and then has everybody look at it.
     pub fn adopt(&mut self, state: &State, map: Arc<Metadata>, now_ns: u64) -> Vec<Action> {
-        let mut was_deposed = false;
+        let (mut was_deposed, mut fed) = (false, BTreeSet::new());
         for (number, assignment) in map.numbered() {
             let mut partition = state.keyspace.enter(number);
             was_deposed |= self.assign(&mut partition, number, assignment, now_ns);
+            if let Some(own) = &partition.replication {
+                fed.extend(own.sinks.iter().map(|sink| sink.feed.node));
+            }
         }
-        self.keep_feeds(&map, was_deposed);
+        if was_deposed {
+            self.lose_feeds(state, &map, now_ns);
+        } else {
+            self.keep_feeds(&map, &fed);
+        }
+        self.cut.clear();
         state.cluster.publish(map);
         std::mem::take(&mut self.actions)
     }
@@ -33,15 +42,16 @@ impl Copies {
             partition.replication.take().unwrap_or_else(|| Box::new(Replication::new(Role::Stranger, 0)));
         // Of what has stopped serving, and arrived, nobody waits for anything.
         let led = own.role == Role::Primary || (own.role == Role::Falling && !own.has_all_arrived());
-        let mut was_deposed = false;
+        let was_deposed = led && (assignment.primary() != Some(self.me) || assignment.epoch != own.epoch);
+        if assignment.primary() != Some(self.me) {
+            self.rising.remove(&number);
+        }
         if assignment.primary() == Some(self.me) {
             if self.lead(&mut own, number, assignment, now_ns) {
                 drop(partition.empty());
             }
         } else if assignment.involves(self.me) {
-            let stays = assignment.in_sync.contains(&self.me);
-            was_deposed = led && !stays;
-            if !stays && own.role != Role::Replica {
+            if !assignment.in_sync.contains(&self.me) && own.role != Role::Replica {
                 own.is_whole = false;
             }
             own.sinks.clear();
@@ -50,7 +60,6 @@ impl Copies {
             }
             (own.role, own.epoch) = (Role::Replica, assignment.epoch);
         } else {
-            was_deposed = led;
             own.sinks.clear();
             (own.is_whole, own.feed) = (false, 0);
             (own.role, own.epoch) = (Role::Stranger, assignment.epoch);
@@ -65,13 +74,9 @@ impl Copies {
         let mut begins_anew = false;
         if own.epoch != assignment.epoch || own.role == Role::Stranger || own.role == Role::Replica {
             begins_anew = !own.is_whole && own.epoch != 0;
-            own.sinks.clear();
             own.epoch = assignment.epoch;
             own.is_whole = true;
-            own.role = if assignment.replicas().is_empty() { Role::Primary } else { Role::Rising };
-            if own.role == Role::Rising {
-                self.rising.insert(number, Rise { epoch: own.epoch, since_ns: now_ns, asks: false });
-            }
+            self.begin_rise(own, number, assignment, now_ns);
         }
         if own.role == Role::Rising && assignment.replicas().is_empty() {
             own.role = Role::Primary;
@@ -80,23 +85,53 @@ impl Copies {
         if own.role == Role::Falling && assignment.hand_over.is_none() {
             own.role = Role::Primary;
         }
-        own.sinks.retain(|sink| assignment.involves(sink.feed.node));
+        // A copy that was given up and begun anew since is another one, and has nothing yet.
+        let stays = |node: NodeId, begun: u64| {
+            let is_same = begun == assignment.given_up && assignment.joining.contains(&node);
+            is_same || assignment.in_sync.contains(&node)
+        };
+        own.sinks.retain(|sink| stays(sink.feed.node, sink.begun));
         begins_anew
     }
 
-    /// Ends the feeds nobody needs any more.
-    fn keep_feeds(&mut self, map: &Metadata, was_deposed: bool) {
+    /// Has a partition served once it is known what the replicas have.
+    fn begin_rise(&mut self, own: &mut Replication, number: u8, assignment: &Assignment, now_ns: u64) {
+        own.sinks.clear();
+        if assignment.replicas().is_empty() {
+            own.role = Role::Primary;
+            self.rising.remove(&number);
+        } else {
+            own.role = Role::Rising;
+            self.rising.insert(number, Rise { epoch: own.epoch, since_ns: now_ns, asks: false });
+        }
+    }
+
+    /// Ends the feeds nobody needs any more: those to nodes without a copy, and broken ones by which nothing is sent.
+    fn keep_feeds(&mut self, map: &Metadata, fed: &BTreeSet<NodeId>) {
         let me = self.me;
         self.feeds.retain(|node, watched| {
-            if was_deposed {
-                watched.feed.lose();
-                return false;
-            }
-            let stays = map.partitions.iter().any(|a| a.primary() == Some(me) && a.involves(*node));
+            let involved = map.partitions.iter().any(|a| a.primary() == Some(me) && a.involves(*node));
+            let stays = involved && (fed.contains(node) || !watched.feed.is_broken());
             if !stays {
                 watched.feed.release();
             }
             stays
         });
+    }
+
+    /// Ends all feeds, as some of what they carry was answered for in vain. What is still served here finds out anew what its replicas
+    /// have.
+    fn lose_feeds(&mut self, state: &State, map: &Metadata, now_ns: u64) {
+        for watched in std::mem::take(&mut self.feeds).into_values() {
+            watched.feed.lose();
+        }
+        for (number, assignment) in map.numbered() {
+            let mut partition = state.keyspace.enter(number);
+            // What is about to be handed over stays so: the control plane may have been told already.
+            let is_done = |own: &Replication| own.role == Role::Falling && own.has_all_arrived();
+            if let Some(own) = partition.replication.as_mut().filter(|own| own.is_copied() && !is_done(own)) {
+                self.begin_rise(own, number, assignment, now_ns);
+            }
+        }
     }
 }
