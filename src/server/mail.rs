@@ -12,36 +12,44 @@ use std::sync::Arc;
 pub(super) fn open(state: &State, stats: &WorkerStats, client: &mut Client, out: &mut Output) {
     // What serving a request that waited has to tell its client comes behind the reply.
     let mut held = Vec::new();
-    while let Some(mail) = client.shared.receive() {
-        match mail {
-            Mail::Push(bytes) if client.blocked.is_some() => held.push(bytes),
-            Mail::Push(bytes) => out.raw(&bytes),
-            Mail::Unblocked { reply, waits } => {
-                out.raw(&reply);
-                client.waits.append(waits);
-                client.commands += 1;
-                blocking::end(state, client);
-                held.drain(..).for_each(|bytes: Arc<[u8]>| out.raw(&bytes));
-            }
-            Mail::Unblock { error } => {
-                let blocked = client.blocked.as_ref().map(|blocked| (blocked.nothing, blocked.waiter.row));
-                if let Some((nothing, row)) = blocked
-                    && blocking::cancel(state, client)
-                {
-                    if error {
-                        out.error(error::UNBLOCKED.text());
-                        state.count_error(stats, error::UNBLOCKED.text());
-                        stats.commands[row].failed.add(1);
-                    } else {
-                        nothing.reply(out);
+    loop {
+        while let Some(mail) = client.shared.receive() {
+            match mail {
+                Mail::Push(bytes) if client.blocked.is_some() => held.push(bytes),
+                Mail::Push(bytes) => out.raw(&bytes),
+                Mail::Unblocked { reply, waits } => {
+                    out.raw(&reply);
+                    client.waits.append(waits);
+                    client.commands += 1;
+                    blocking::end(state, client);
+                    held.drain(..).for_each(|bytes: Arc<[u8]>| out.raw(&bytes));
+                }
+                Mail::Unblock { error } => {
+                    let blocked =
+                        client.blocked.as_ref().map(|blocked| (blocked.nothing, blocked.waiter.row));
+                    if let Some((nothing, row)) = blocked
+                        && blocking::cancel(state, client)
+                    {
+                        if error {
+                            out.error(error::UNBLOCKED.text());
+                            state.count_error(stats, error::UNBLOCKED.text());
+                            stats.commands[row].failed.add(1);
+                        } else {
+                            nothing.reply(out);
+                        }
                     }
                 }
-            }
-            Mail::Close => {
-                client.closing = true;
-                client.killed = true;
+                Mail::Close => {
+                    client.closing = true;
+                    client.killed = true;
+                }
             }
         }
+        // Its request is being served this very moment, which takes microseconds: what that changed is known, the reply is not here.
+        if held.is_empty() || !client.blocked.as_ref().is_some_and(|blocked| blocked.waiter.is_begun()) {
+            break;
+        }
+        std::thread::yield_now();
     }
     held.iter().for_each(|bytes| out.raw(bytes));
 }

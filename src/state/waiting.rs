@@ -69,6 +69,11 @@ impl Waiter {
         self.change(WAITING, DONE)
     }
 
+    /// Whether its reply is on the way, or may be: it is being served, or was.
+    pub fn is_begun(&self) -> bool {
+        self.state.load(Ordering::Acquire) != WAITING
+    }
+
     /// Whether nobody waits any more.
     pub fn is_over(&self) -> bool {
         self.state.load(Ordering::Acquire) == DONE
