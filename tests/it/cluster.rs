@@ -356,8 +356,6 @@ fn a_node_that_restarts_empty_wipes_nothing() {
     let mut again = harness::command();
     again.args(["--bind", "127.0.0.1", "--port", &port, "--memcached-port", "0", "--workers", "2"]);
     again.args(["--cluster-port", &cluster_port, "--dir", &victim.dir().to_string_lossy()]);
-    let log = std::fs::OpenOptions::new().append(true).open(victim.dir().join("log"));
-    again.env("NO_COLOR", "1").stdout(log.expect("its log is there"));
     let reborn = Server::other(again, Some(victim.resp_addr()), None).expect("it starts again");
     for i in 0..500 {
         let reply = client.line(&format!("GET k{i}")).expect("a reply");

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use shoal_testkit::Server;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shoal");
+/// The program.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_shoal");
 
 /// A node of its own for one test, with further directives in `args`.
 pub fn node(args: &[&str]) -> Server {

@@ -5,6 +5,7 @@ mod cluster;
 mod cluster_admin;
 mod commands;
 mod connections;
+mod cuts;
 mod harness;
 mod keyspace;
 mod lifecycle;

@@ -73,14 +73,14 @@ impl Server {
         })
     }
 
-    /// Any other server: `command` runs in its own directory and answers at `resp` or `memcached`.
+    /// Any other server: `command` runs in its own directory, where its output goes too, and answers at `resp` or `memcached`.
     pub fn other(
         mut command: Command,
         resp: Option<SocketAddr>,
         memcached: Option<SocketAddr>,
     ) -> io::Result<Server> {
         let dir = scratch_dir()?;
-        command.current_dir(&dir);
+        command.current_dir(&dir).stdout(File::create(dir.join(LOG))?);
         Server::spawn(command, dir, resp, memcached)?.ready()
     }
 
