@@ -77,9 +77,9 @@ pub(super) async fn answer(worker: &Rc<Worker>, ask: Ask) -> Answer {
             None => yield_now().await,
             Some((Answer::Busy, _)) if Instant::now() < until => released(&worker.state).await,
             Some((answer, mut waits)) => {
-                let had_to_wait = !waits.is_empty();
+                // It was read in time if the lease still holds; later that says nothing of what was served elsewhere by then.
+                let in_time = worker.state.cluster.has_lease();
                 let arrived = poll_fn(|task| waits.poll(task)).await;
-                let in_time = had_to_wait || worker.state.cluster.has_lease();
                 return if arrived && in_time { answer } else { Answer::Unknown };
             }
         }

@@ -48,6 +48,7 @@ impl Copies {
         }
         if assignment.primary() == Some(self.me) {
             if self.lead(&mut own, number, assignment, now_ns) {
+                tracing::warn!("partition {number} begins anew, empty");
                 drop(partition.empty());
             }
         } else if assignment.involves(self.me) {
@@ -76,6 +77,10 @@ impl Copies {
             begins_anew = !own.is_whole && own.epoch != 0;
             own.epoch = assignment.epoch;
             own.is_whole = true;
+            if begins_anew {
+                // Whoever has as many entries has others.
+                (own.made_in, own.sequence) = (assignment.epoch, 0);
+            }
             self.begin_rise(own, number, assignment, now_ns);
         }
         if own.role == Role::Rising && assignment.replicas().is_empty() {
