@@ -73,7 +73,7 @@ pub struct Assignment {
 
 /// A time in which a partition has one primary and no copy of it is given up. What a primary reports of its copies is about one such
 /// time: a copy that was given up and begun anew since is another one, though it is at the same node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Turn {
     /// See [`Assignment::epoch`].
     pub epoch: u64,

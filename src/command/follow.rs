@@ -44,6 +44,11 @@ impl Follower {
     /// Applies a record with its effects.
     pub fn apply(&mut self, state: &State, record: Record, effects: &[u8]) -> Verdict {
         let (Record::Entry(head) | Record::Part(head) | Record::Last(head)) = record;
+        let is_snapshot = !matches!(record, Record::Entry(_));
+        // Under an older map this node may have a copy that is about to be given up, and what was filled into it with that.
+        if is_snapshot && state.cluster.version() < head.version {
+            return Verdict::Early;
+        }
         let mut guard = state.keyspace.enter(head.partition);
         match guard.replication.as_deref() {
             None => return Verdict::Early,
@@ -54,10 +59,7 @@ impl Follower {
                     Record::Entry(_) if own.epoch == head.epoch && own.role == Role::Stranger => {
                         Verdict::Applied
                     }
-                    // It is about to hear that it is given a copy; or was, and is not any more.
-                    Record::Part(_) | Record::Last(_) if state.cluster.version() < head.version => {
-                        Verdict::Early
-                    }
+                    // It was given a copy, and is not any more.
                     Record::Part(_) | Record::Last(_) => {
                         self.parts.remove(&head.partition);
                         Verdict::Applied

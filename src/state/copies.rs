@@ -18,7 +18,7 @@ mod tests;
 pub use rising::positions;
 
 use super::replication::Feed;
-use crate::cluster::metadata::{Assignment, Change, Metadata, NodeId, Outcome};
+use crate::cluster::metadata::{Assignment, Change, Metadata, NodeId, Outcome, Turn};
 use rising::Rise;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -66,6 +66,8 @@ pub struct Copies {
     feeds: BTreeMap<NodeId, Watched>,
     /// Partitions that this node is to serve, and has to find out first what the replicas have.
     rising: BTreeMap<u8, Rise>,
+    /// Who has been reported to have caught up, and may be counted at any moment: answers wait for him even if he is fed anew.
+    reported: BTreeSet<(u8, Turn, NodeId)>,
     /// Who is cut off, though the map does not say so yet.
     cut: BTreeSet<NodeId>,
     /// Changes to be asked for, the first of them under way.
@@ -88,6 +90,7 @@ impl Copies {
             incarnation,
             feeds: BTreeMap::new(),
             rising: BTreeMap::new(),
+            reported: BTreeSet::new(),
             cut: BTreeSet::new(),
             wishes: VecDeque::new(),
             actions: Vec::new(),

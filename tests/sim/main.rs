@@ -142,7 +142,7 @@ fn whatever_goes_wrong_the_promises_hold() {
         return;
     }
     let first = number("SHOAL_SIM_FIRST").unwrap_or(1);
-    let count = number("SHOAL_SIM_SEEDS").unwrap_or(10);
+    let count = number("SHOAL_SIM_SEEDS").unwrap_or(200);
     let next = AtomicU64::new(first);
     let total = RefCell::new(Report::default());
     let total = std::sync::Mutex::new(total.take());

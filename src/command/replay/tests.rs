@@ -1,8 +1,9 @@
 use super::*;
 use crate::cluster::metadata::{Change, Member, Metadata, Standing};
 use crate::command::call::{Flow, Site, call};
+use crate::command::follow::{Follower, Verdict};
 use crate::config::Config;
-use crate::state::replication::{Feed, Record, Replication, Role};
+use crate::state::replication::{Feed, Head, Record, Replication, Role};
 use crate::state::stats::Stats;
 use crate::store::entry::Mark;
 use crate::store::hash::hash;
@@ -212,4 +213,22 @@ fn what_is_prepared_and_decided_is_part_of_a_copy() {
     }
     assert!(copy.keyspace.enter(number).ledger().is_none());
     assert_eq!(contents(&copy).len(), 1, "what was prepared is applied");
+}
+
+/// A replica that had been paused was sent a copy before it knew that its old one had been given up. It took the copy, said so, and
+/// threw it away with the old one when it heard of that; as it had been counted, it served an empty partition later.
+#[test]
+fn a_copy_is_taken_only_under_the_map_by_which_it_was_sent() {
+    let replica = node(Role::Replica, None);
+    let version = replica.cluster.version() + 1;
+    let head = Head { partition: 7, epoch: 1, sequence: 1, feed: 1, version };
+    let mut follower = Follower::new(&replica, 1);
+    for record in [Record::Part(head), Record::Last(head)] {
+        assert_eq!(follower.apply(&replica, record, b""), Verdict::Early);
+    }
+    let mut map = Metadata::clone(&replica.cluster.map());
+    map.version = version;
+    replica.cluster.publish(Arc::new(map));
+    assert_eq!(follower.apply(&replica, Record::Last(head), b""), Verdict::Applied);
+    assert!(replica.keyspace.enter(7).replication.as_ref().is_some_and(|own| own.is_whole));
 }

@@ -100,13 +100,15 @@ impl Copies {
                 // From now on answers wait for it; so it may be counted on.
                 Some(sink) if sink.has_caught_up() => {
                     sink.in_sync = true;
+                    self.reported.insert((number, assignment.turn(), *node));
                     news.caught_up.push((number, assignment.turn(), *node));
                 }
                 Some(_) => {}
                 None if feed.unsent_bytes() < CROWDED => {
                     let contents = partition.contents(PART);
+                    let is_reported = self.reported.contains(&(number, assignment.turn(), *node));
                     if let Some(own) = &mut partition.replication {
-                        own.attach_with(number, feed, (false, assignment.given_up), &contents, version);
+                        own.attach_with(number, feed, (is_reported, assignment.given_up), &contents, version);
                     }
                 }
                 None => {}

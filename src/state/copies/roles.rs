@@ -26,6 +26,7 @@ impl Copies {
             self.keep_feeds(&map, &fed);
         }
         self.cut.clear();
+        self.reported.retain(|(partition, turn, _)| map.partitions[usize::from(*partition)].turn() == *turn);
         state.cluster.publish(map);
         std::mem::take(&mut self.actions)
     }
@@ -96,6 +97,9 @@ impl Copies {
             is_same || assignment.in_sync.contains(&node)
         };
         own.sinks.retain(|sink| stays(sink.feed.node, sink.begun));
+        for sink in &mut own.sinks {
+            sink.in_sync |= assignment.in_sync.contains(&sink.feed.node);
+        }
         begins_anew
     }
 

@@ -174,3 +174,25 @@ fn a_replica_is_done_without_only_once_the_map_says_so() {
     drop(one.copies.proposed(Reason::Care, &cuts[0], Some(Outcome::Unchanged)));
     assert!(!feeds[0].is_over(), "it is not known yet why nothing changed");
 }
+
+/// A primary had reported that a copy caught up, and had to feed it anew before it heard that this counted. What it acknowledged
+/// meanwhile was not there, and would have been lost with it.
+#[test]
+fn answers_wait_for_who_was_reported_though_he_is_fed_anew() {
+    let mut one = Fixture::new();
+    let epoch = one.map.partitions[3].epoch;
+    one.apply(Change::AddCopy { partition: 3, epoch, node: 2 });
+    let (feeds, _) = one.look();
+    feeds[0].ack(feeds[0].end());
+    let (_, changes) = one.look();
+    assert!(matches!(changes[..], [Change::InSync { .. }]));
+    if let Some(own) = &mut one.state.keyspace.enter(3).replication {
+        own.detach(2);
+    }
+    drop(one.look());
+    let mut waits = crate::state::replication::Waits::default();
+    if let Some(own) = &one.state.keyspace.enter(3).replication {
+        own.add_waits(&mut waits, false);
+    }
+    assert!(!waits.is_empty());
+}
