@@ -13,7 +13,7 @@ cluster:
 # Rust first, then real clients against a node. The differential tests and the transcripts' oracle want
 # redis-server and memcached, the clients' suites python3, node and php: what is missing is skipped and said so.
 test:
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 	cargo build
 	tests/clients/run
 

@@ -16,8 +16,10 @@ const PARTS: &[(usize, &str)] = &[
     (8, "key specifications"),
 ];
 
-/// Where Shoal follows Redis 7.2: the command, the part, and why it is not what 7.0 says.
+/// Where Shoal follows Redis 7.2, or does otherwise: the command, the part, and why it is not what 7.0 says.
 const KNOWN: &[(&str, &str, &str)] = &[
+    ("cluster|failover", "flags", "its answer waits for other nodes, which no transaction or script can"),
+    ("cluster|forget", "flags", "its answer waits for other nodes, which no transaction or script can"),
     ("command|getkeys", "arity", "7.2 takes a command without arguments and says that it has no keys"),
     (
         "command|getkeysandflags",
