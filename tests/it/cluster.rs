@@ -42,9 +42,9 @@ impl Cluster {
         let until = Instant::now() + SETTLES;
         let mut calm = 0;
         loop {
-            // Between two steps of a move nothing moves for a moment.
+            // Between two steps of a move nothing moves for a while.
             calm = if self.is_spread(serving) && self.is_calm() { calm + 1 } else { 0 };
-            if calm == 4 {
+            if calm == 20 {
                 return;
             }
             let status = self.status();
