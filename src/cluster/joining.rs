@@ -1,10 +1,10 @@
 //! Finding a cluster to join: where the members named by `join` may listen for others, one after another, again and again.
 
-use super::metadata::{Metadata, NodeId};
+use super::metadata::{Member, Metadata, NodeId};
 
 /// Where `node` listens for others.
 pub fn address_of(map: &Metadata, node: NodeId) -> Option<String> {
-    map.members.get(&node).map(|member| format!("{}:{}", member.host, member.cluster_port))
+    map.members.get(&node).map(Member::cluster_address)
 }
 
 /// Where the member may listen for others that `seed` names by its client address: by the usual rule, or by what follows an `@`.

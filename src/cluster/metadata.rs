@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Partitions of the keyspace.
 pub const PARTITIONS: usize = 256;
@@ -43,6 +43,13 @@ pub struct Member {
     pub witness: bool,
     /// Whether it serves.
     pub standing: Standing,
+}
+
+impl Member {
+    /// Where it listens for other members.
+    pub fn cluster_address(&self) -> String {
+        format!("{}:{}", self.host, self.cluster_port)
+    }
 }
 
 /// Whether a member serves.

@@ -5,6 +5,7 @@
 //! on under the next map, up to a deadline. What may have been carried out is never sent twice, unless it changes nothing.
 
 use super::{across, participant, run_memcache};
+use crate::cluster::joining::address_of;
 use crate::cluster::link::{CallError, Link, LinkError, Reply, Sender};
 use crate::cluster::metadata::NodeId;
 use crate::command::across::Across;
@@ -364,24 +365,16 @@ async fn resolve_each(worker: &Rc<Worker>, client: &mut Client, request: &Forwar
         };
         answers.push(resolve(worker, client, request, &one, None).await);
     }
-    if let Some(at) = answers.iter().position(|answer| answer.first() == Some(&b'-')) {
-        return answers.swap_remove(at);
+    let Merge::Places(_) = request.merge else { return merge(request, proto(request), answers) };
+    if let Some(error) = take_error(&mut answers) {
+        return error;
     }
-    match request.merge {
-        Merge::Sum => {
-            let frames = answers.iter().filter_map(|answer| Some(decode_reply(answer).ok()??.0));
-            format!(":{}\r\n", frames.filter_map(|frame| as_int(&frame)).sum::<i64>()).into_bytes()
-        }
-        Merge::Places(_) => {
-            // Each is an array of one.
-            let mut all = format!("*{}\r\n", answers.len()).into_bytes();
-            answers
-                .iter()
-                .for_each(|answer| all.extend_from_slice(answer.strip_prefix(b"*1\r\n").unwrap_or(answer)));
-            all
-        }
-        _ => answers.pop().unwrap_or_default(),
+    // Each is an array of one, and they are in the order of this part's keys.
+    let mut all = format!("*{}\r\n", answers.len()).into_bytes();
+    for answer in &answers {
+        all.extend_from_slice(answer.strip_prefix(b"*1\r\n").unwrap_or(answer));
     }
+    all
 }
 
 /// An error as the client's protocol has it; the binary one of memcached has none for this.
@@ -510,11 +503,8 @@ pub(super) async fn link(worker: &Rc<Worker>, node: NodeId) -> Option<Sender> {
 
 /// A data link to `node`.
 pub(super) async fn connect(worker: &Worker, node: NodeId) -> Option<Link> {
-    let (identity, address) = {
-        let map = worker.state.cluster.map();
-        let member = map.members.get(&node)?;
-        (worker.state.cluster.identity()?, format!("{}:{}", member.host, member.cluster_port))
-    };
+    let address = address_of(&worker.state.cluster.map(), node)?;
+    let identity = worker.state.cluster.identity()?;
     let connecting = super::peer::connect(&address, super::peer::Purpose::Data, &identity);
     match tokio::time::timeout(CONNECT, connecting).await {
         Ok(Ok(link)) => Some(link),
@@ -524,6 +514,12 @@ pub(super) async fn connect(worker: &Worker, node: NodeId) -> Option<Link> {
         }
         Err(_) => None,
     }
+}
+
+/// The first answer that is an error: that of one is the error of all.
+fn take_error(answers: &mut Vec<Vec<u8>>) -> Option<Vec<u8>> {
+    let at = answers.iter().position(|answer| answer.first() == Some(&b'-'))?;
+    Some(answers.swap_remove(at))
 }
 
 /// One reply out of the answers to all parts.
@@ -537,9 +533,8 @@ fn merge(request: &Forwarded, proto: Proto, mut answers: Vec<Vec<u8>>) -> Vec<u8
     if request.merge == Merge::Success {
         return success(answers);
     }
-    // An error of one is the error of all.
-    if let Some(at) = answers.iter().position(|answer| answer.first() == Some(&b'-')) {
-        return answers.swap_remove(at);
+    if let Some(error) = take_error(&mut answers) {
+        return error;
     }
     let frames: Vec<OwnedFrame> =
         answers.iter().filter_map(|answer| Some(decode_reply(answer).ok()??.0)).collect();

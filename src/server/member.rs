@@ -396,7 +396,12 @@ impl This {
     async fn ask_leader(&self, kind: u8, payload: &[u8]) -> Result<Vec<u8>, Failure> {
         let consensus = self.consensus().ok_or("not a member")?;
         let leader = consensus.status().borrow().leader.ok_or("no leader is known")?;
-        let address = address_of(&self.map(), leader).ok_or("the leader's address is unknown")?;
+        self.ask(leader, kind, payload).await
+    }
+
+    /// Has another member answer.
+    async fn ask(&self, node: NodeId, kind: u8, payload: &[u8]) -> Result<Vec<u8>, Failure> {
+        let address = address_of(&self.map(), node).ok_or("its address is unknown")?;
         Ok(self.mesh.ask(&address, kind, payload).await?)
     }
 
@@ -414,7 +419,7 @@ impl This {
         let cluster = fastrand::u64(1..);
         let me = self.me.borrow().clone();
         let consensus = self.open_store(Owner { cluster, node: me.id }).await?;
-        consensus.initialise(&format!("{}:{}", me.host, me.cluster_port)).await?;
+        consensus.initialise(&me.cluster_address()).await?;
         let copies = self.state.config.int(id::COPIES).max(1) as usize;
         let change = Change::Found { cluster, member: me.clone(), copies };
         let mut status = consensus.status();
@@ -506,12 +511,10 @@ impl This {
     /// Makes `member` one of the cluster.
     async fn admit(&self, member: Member) -> Result<Vec<u8>, Failure> {
         let consensus = self.consensus().ok_or("not a member")?;
-        let address = format!("{}:{}", member.host, member.cluster_port);
-        match consensus.add_learner(member.id, &address).await {
+        match consensus.add_learner(member.id, &member.cluster_address()).await {
             Ok(()) => {}
             Err(ProposeError::NotLeader { leader: Some(leader) }) if leader != self.id() => {
-                let address = address_of(&self.map(), leader).ok_or("the leader's address is unknown")?;
-                return Ok(self.mesh.ask(&address, kind::JOIN, &encode(&member)?).await?);
+                return self.ask(leader, kind::JOIN, &encode(&member)?).await;
             }
             Err(error) => return Err(error.into()),
         }
@@ -774,10 +777,8 @@ impl This {
     }
 
     async fn position(&self, node: NodeId, number: u8, epoch: u64) -> Result<Position, Failure> {
-        let address = address_of(&self.map(), node).ok_or("its address is unknown")?;
         let question = encode(&vec![(number, epoch)])?;
-        let asked = self.mesh.ask(&address, kind::POSITIONS, &question);
-        let answer = timeout(POSITION, asked).await??;
+        let answer = timeout(POSITION, self.ask(node, kind::POSITIONS, &question)).await??;
         Ok(decode::<Vec<Position>>(&answer)?.first().copied().flatten())
     }
 

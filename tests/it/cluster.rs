@@ -258,6 +258,15 @@ pub struct Written {
     pub errors: Vec<String>,
 }
 
+/// A writer at each node, each to so many keys of its own, and the names of their keys.
+fn write_through_all(cluster: &Cluster, name: &str, keys: usize) -> (Vec<String>, Vec<Writer>) {
+    let start = |(at, node): (usize, &Server)| {
+        let name = format!("{name}{at}");
+        (name.clone(), Writer::start(name, node.resp_addr(), keys))
+    };
+    cluster.nodes.iter().enumerate().map(start).unzip()
+}
+
 impl Writer {
     /// Begins to write.
     pub fn start(name: String, addr: std::net::SocketAddr, keys: usize) -> Writer {
@@ -318,12 +327,7 @@ pub fn assert_nothing_lost(client: &mut Client, name: &str, written: &Written) {
 #[test]
 fn a_killed_node_loses_nothing_acknowledged() {
     let mut cluster = Cluster::start(3);
-    let names: Vec<String> = (0..3).map(|i| format!("w{i}")).collect();
-    let writers: Vec<Writer> = names
-        .iter()
-        .zip(&cluster.nodes)
-        .map(|(name, node)| Writer::start(name.clone(), node.resp_addr(), 200))
-        .collect();
+    let (names, writers) = write_through_all(&cluster, "w", 200);
     std::thread::sleep(Duration::from_millis(500));
     let victim = cluster.nodes.remove(2);
     signal(&victim, "KILL");
@@ -374,12 +378,7 @@ fn a_node_that_restarts_empty_wipes_nothing() {
 #[test]
 fn a_paused_node_acknowledges_nothing_it_cannot_keep() {
     let cluster = Cluster::start(3);
-    let names: Vec<String> = (0..3).map(|i| format!("p{i}")).collect();
-    let writers: Vec<Writer> = names
-        .iter()
-        .zip(&cluster.nodes)
-        .map(|(name, node)| Writer::start(name.clone(), node.resp_addr(), 100))
-        .collect();
+    let (names, writers) = write_through_all(&cluster, "p", 100);
     std::thread::sleep(Duration::from_millis(300));
     signal(&cluster.nodes[1], "STOP");
     std::thread::sleep(Duration::from_secs(4));

@@ -1,6 +1,7 @@
 use super::*;
 use crate::cluster::link::{Identity, Limits, Link, Sender, VERSIONS};
-use crate::cluster::metadata::{Member, Refusal, Standing};
+use crate::cluster::metadata::Refusal;
+use crate::cluster::metadata::tests::member;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -101,20 +102,6 @@ async fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
         }
     };
     timeout(Duration::from_secs(20), patience).await.unwrap_or_else(|_| panic!("not soon: {what}"))
-}
-
-fn member(id: NodeId) -> Member {
-    Member {
-        id,
-        incarnation: id,
-        host: "localhost".into(),
-        port: 1,
-        memcached_port: 0,
-        cluster_port: 2,
-        zone: String::new(),
-        witness: false,
-        standing: Standing::Up,
-    }
 }
 
 impl Cluster {

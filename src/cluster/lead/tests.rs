@@ -1,20 +1,11 @@
 use super::*;
 use crate::cluster::lease::LEASE_MS;
+use crate::cluster::metadata;
 
 const MS: u64 = 1_000_000;
 
 fn member(id: NodeId) -> Member {
-    Member {
-        id,
-        incarnation: id * 10,
-        host: "h".into(),
-        port: 1,
-        memcached_port: 0,
-        cluster_port: 2,
-        zone: String::new(),
-        witness: false,
-        standing: Standing::Up,
-    }
+    Member { incarnation: id * 10, ..metadata::tests::member(id) }
 }
 
 /// `node`, which knows `map`.

@@ -1,6 +1,7 @@
 use super::*;
 
-pub(super) fn member(id: NodeId) -> Member {
+/// A member for tests, here and elsewhere.
+pub(crate) fn member(id: NodeId) -> Member {
     Member {
         id,
         incarnation: id * 100,

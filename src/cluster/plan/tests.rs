@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::metadata::{Member, PARTITIONS};
+use crate::cluster::metadata::{self, Member, PARTITIONS};
 
 fn cluster(nodes: u64, copies: usize) -> Metadata {
     let mut metadata = Metadata::default();
@@ -11,17 +11,7 @@ fn cluster(nodes: u64, copies: usize) -> Metadata {
 }
 
 fn member(id: NodeId, zone: &str) -> Member {
-    Member {
-        id,
-        incarnation: id,
-        host: String::new(),
-        port: 1,
-        memcached_port: 0,
-        cluster_port: 2,
-        zone: zone.into(),
-        witness: false,
-        standing: Standing::Up,
-    }
+    Member { zone: zone.into(), ..metadata::tests::member(id) }
 }
 
 /// Follows plans as primaries do that succeed in all they are asked, until there is nothing left to do.
@@ -79,7 +69,8 @@ fn lost_copies_are_made_anew() {
     metadata.apply(Change::Down(2));
     settle(&mut metadata);
     assert_even(&metadata, &[1, 3, 4]);
-    metadata.apply(Change::Up { node: 2, incarnation: 2 });
+    let incarnation = metadata.members[&2].incarnation;
+    metadata.apply(Change::Up { node: 2, incarnation });
     settle(&mut metadata);
     assert_even(&metadata, &[1, 2, 3, 4]);
 }

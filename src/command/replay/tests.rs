@@ -1,5 +1,6 @@
 use super::*;
-use crate::cluster::metadata::{Change, Member, Metadata, Standing};
+use crate::cluster::metadata::tests::member;
+use crate::cluster::metadata::{Change, Metadata};
 use crate::command::call::{Flow, Site, call};
 use crate::command::follow::{Follower, Verdict};
 use crate::config::Config;
@@ -21,24 +22,10 @@ fn node(role: Role, feed: Option<&Arc<Feed>>) -> State {
     });
     state.cluster.turn_on(1);
     let mut map = Metadata::default();
-    map.apply(Change::Found { cluster: 1, member: member(), copies: 2 });
+    map.apply(Change::Found { cluster: 1, member: member(1), copies: 2 });
     state.cluster.publish(Arc::new(map));
     state.cluster.extend_lease(u64::MAX);
     state
-}
-
-fn member() -> Member {
-    Member {
-        id: 1,
-        incarnation: 1,
-        host: String::new(),
-        port: 1,
-        memcached_port: 0,
-        cluster_port: 2,
-        zone: String::new(),
-        witness: false,
-        standing: Standing::Up,
-    }
 }
 
 fn run(state: &State, client: &mut Client, line: &str) -> Vec<u8> {

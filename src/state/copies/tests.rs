@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::metadata::{Member, Standing};
+use crate::cluster::metadata::{self, Member};
 use crate::config::Config;
 use crate::state::State;
 use crate::state::acl::catalogue::Catalogue;
@@ -8,17 +8,7 @@ use crate::state::replication::Role;
 const MS: u64 = 1_000_000;
 
 fn member(id: NodeId) -> Member {
-    Member {
-        id,
-        incarnation: id * 10,
-        host: "h".into(),
-        port: 1,
-        memcached_port: 0,
-        cluster_port: 2,
-        zone: String::new(),
-        witness: false,
-        standing: Standing::Up,
-    }
+    Member { incarnation: id * 10, ..metadata::tests::member(id) }
 }
 
 /// Node 1, which founded the cluster of nodes 1 and 2.
