@@ -51,8 +51,38 @@ impl Nothing {
     }
 }
 
-/// A timeout argument in seconds with fractions; 0 is for ever.
-pub fn timeout(arg: &[u8]) -> Result<Option<Duration>, CmdError> {
+/// How long a request says that it waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeout {
+    /// The limit; nothing is for ever.
+    pub limit: Option<Duration>,
+    /// Which argument says so.
+    at: usize,
+    unit: Unit,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    Seconds,
+    Ms,
+}
+
+impl Timeout {
+    /// No limit, and no argument that would name one.
+    pub const NEVER: Timeout = Timeout { limit: None, at: 0, unit: Unit::Ms };
+
+    /// When the time is up, from now on; never, if there is no limit.
+    pub fn deadline(self) -> Option<Instant> {
+        self.limit.and_then(|limit| Instant::now().checked_add(limit))
+    }
+}
+
+/// The argument at `at` as a timeout in seconds with fractions; 0 is for ever.
+pub fn timeout(args: Args, at: usize) -> Result<Timeout, CmdError> {
+    Ok(Timeout { limit: seconds(&args[at])?, at, unit: Unit::Seconds })
+}
+
+fn seconds(arg: &[u8]) -> Result<Option<Duration>, CmdError> {
     let Ok(seconds) = parse::float(arg) else {
         // Of numbers beyond a double Redis, which reads a long double, says that they are just that.
         let beyond = LongDouble::parse(arg).is_some_and(LongDouble::is_finite);
@@ -72,11 +102,11 @@ pub fn timeout(arg: &[u8]) -> Result<Option<Duration>, CmdError> {
     Ok((seconds > 0.0).then(|| Duration::from_millis((seconds * 1000.0).ceil() as u64)))
 }
 
-/// A timeout argument in whole ms; 0 is for ever.
-pub fn timeout_ms(arg: &[u8]) -> Result<Option<Duration>, CmdError> {
-    let ms = parse::int(arg).map_err(|_| error::BAD_TIMEOUT_MS)?;
+/// The argument at `at` as a timeout in whole ms; 0 is for ever.
+pub fn timeout_ms(args: Args, at: usize) -> Result<Timeout, CmdError> {
+    let ms = parse::int(&args[at]).map_err(|_| error::BAD_TIMEOUT_MS)?;
     let ms = u64::try_from(ms).map_err(|_| error::NEGATIVE_TIMEOUT)?;
-    Ok((ms > 0).then(|| Duration::from_millis(ms)))
+    Ok(Timeout { limit: (ms > 0).then(|| Duration::from_millis(ms)), at, unit: Unit::Ms })
 }
 
 /// Makes the connection wait until one of `keys` changes so that `request` succeeds, or `timeout` is over.
@@ -86,7 +116,7 @@ pub fn wait<'k>(
     cx: &mut Cx,
     request: Args,
     keys: impl IntoIterator<Item = &'k [u8]>,
-    timeout: Option<Duration>,
+    timeout: Timeout,
     nothing: Nothing,
 ) {
     match &mut cx.client.waiting {
@@ -97,7 +127,7 @@ pub fn wait<'k>(
         }
         Waiting::Noted { .. } => {
             let request = OwnedArgs::from(request);
-            cx.client.would_wait = Some(WouldWait { request, timeout, nothing });
+            cx.client.would_wait = Some(WouldWait { request, timeout: timeout.limit, nothing });
             return;
         }
         Waiting::Allowed => {}
@@ -118,13 +148,30 @@ pub fn wait<'k>(
     }
     cx.state.clients.blocked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     *cx.client.shared.waiter.lock() = Some(Arc::clone(&waiter));
-    let deadline = deadline(timeout);
-    cx.client.blocked = Some(Blocked { waiter, deadline, nothing });
+    cx.client.blocked = Some(Blocked { waiter, deadline: timeout.deadline(), nothing, timeout });
 }
 
-/// When so much time is up, from now on; never, if there is none.
-pub fn deadline(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+/// What a request that waits has to be asked again as, to wait no longer in all than it said.
+fn again(blocked: &Blocked) -> OwnedArgs {
+    let Blocked { waiter, deadline, timeout, .. } = blocked;
+    let mut request = OwnedArgs::new();
+    for (at, arg) in waiter.request.as_args().iter().enumerate() {
+        match deadline {
+            Some(deadline) if at == timeout.at => {
+                // 0 would be for ever.
+                let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+                request.push(
+                    match timeout.unit {
+                        Unit::Seconds => left.as_secs_f64().to_string(),
+                        Unit::Ms => left.as_millis().to_string(),
+                    }
+                    .as_bytes(),
+                );
+            }
+            _ => request.push(arg),
+        }
+    }
+    request
 }
 
 /// The value of `key`, one of several to take from. To a request that has waited a key of another type is none.
@@ -163,6 +210,12 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
             None => std::thread::yield_now(),
         }
     };
+    // What was handed over meanwhile is not changed here any more.
+    if !held.iter().all(|(_, partition)| partition.is_led()) {
+        waiter.wait_on();
+        waiter.send_on();
+        return Vec::new();
+    }
     // Whoever releases the partition serves it.
     if let Some((_, partition)) = held.iter_mut().find(|(_, partition)| partition.is_held()) {
         waiter.keys.iter().for_each(|key| partition.with_ledger(|ledger| ledger.defer(waiter.db, key)));
@@ -233,6 +286,15 @@ pub fn end(state: &State, client: &mut Client) {
     if client.blocked.take().is_some() {
         *client.shared.waiter.lock() = None;
         state.clients.blocked.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Ends the wait of a connection whose request is to be asked again, and leaves that with it.
+pub fn ask_again(state: &State, client: &mut Client) {
+    if let Some(blocked) = &client.blocked {
+        leave_queues(state, &blocked.waiter);
+        client.again = Some(again(blocked));
+        end(state, client);
     }
 }
 

@@ -3,7 +3,7 @@
 //! It belongs to the connection's worker; what other threads may know of it is in
 //! [`ClientShared`].
 
-use super::blocking::Nothing;
+use super::blocking::{Nothing, Timeout};
 use super::forward::{Cover, Forwarded};
 use super::tracking::Tracked;
 use crate::command::table::Row;
@@ -121,6 +121,8 @@ pub struct Blocked {
     pub deadline: Option<Instant>,
     /// What it hears then.
     pub nothing: Nothing,
+    /// How long it said that it waits.
+    pub timeout: Timeout,
 }
 
 /// That a request would wait.
@@ -196,6 +198,8 @@ pub struct Client {
     pub waiting: Waiting,
     /// What a request that found nothing would wait for.
     pub would_wait: Option<WouldWait>,
+    /// The request that waited for what is served elsewhere now, to be run again before any other.
+    pub again: Option<OwnedArgs>,
     /// Requests that other nodes are to answer, in the order of their replies.
     pub forwarded: Vec<Forwarded>,
     /// Whether the requests behind the last one wait until it is answered.
@@ -250,6 +254,7 @@ impl Client {
             blocked: None,
             waiting: Waiting::Allowed,
             would_wait: None,
+            again: None,
             forwarded: Vec::new(),
             is_barred: false,
             is_peer: false,

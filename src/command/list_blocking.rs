@@ -1,13 +1,12 @@
 //! The commands on lists that wait for an element: each does what its counterpart in [`list`](super::list) does, or waits.
 
-use super::blocking::{self, Nothing};
+use super::blocking::{self, Nothing, Timeout};
 use super::client::Waiting;
 use super::error::CmdError;
 use super::list::{self, Several, limits, popped};
 use super::{Command, Cx, Flags, Group, command, error, flag, flags, reply, spec};
 use crate::store::types::list::{End, List};
 use shoal_protocol::resp::Args;
-use std::time::Duration;
 
 const POP: Flags = flags([flag::WRITE, flag::NOSCRIPT, flag::BLOCKING]);
 const MOVE: Flags = flags([flag::WRITE, flag::DENYOOM, flag::NOSCRIPT, flag::BLOCKING]);
@@ -56,7 +55,7 @@ fn brpop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn pop(cx: &mut Cx, args: Args, end: End) -> Result<(), CmdError> {
     let last = args.len() - 1;
-    let timeout = blocking::timeout(&args[last])?;
+    let timeout = blocking::timeout(args, last)?;
     let limits = limits(cx.state);
     let keys = args.first(last).from(1);
     for key in keys {
@@ -77,23 +76,17 @@ fn pop(cx: &mut Cx, args: Args, end: End) -> Result<(), CmdError> {
 /// BLMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout
 fn blmove(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (from, to) = (list::end(&args[3])?, list::end(&args[4])?);
-    let timeout = blocking::timeout(&args[5])?;
+    let timeout = blocking::timeout(args, 5)?;
     move_or_wait(cx, args, from, to, timeout)
 }
 
 /// BRPOPLPUSH source destination timeout
 fn brpoplpush(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let timeout = blocking::timeout(&args[3])?;
+    let timeout = blocking::timeout(args, 3)?;
     move_or_wait(cx, args, End::Back, End::Front, timeout)
 }
 
-fn move_or_wait(
-    cx: &mut Cx,
-    args: Args,
-    from: End,
-    to: End,
-    timeout: Option<Duration>,
-) -> Result<(), CmdError> {
+fn move_or_wait(cx: &mut Cx, args: Args, from: End, to: End, timeout: Timeout) -> Result<(), CmdError> {
     let (source, destination) = (&args[1], &args[2]);
     match list::move_element(cx, source, destination, from, to) {
         Ok(true) => {}
@@ -118,7 +111,7 @@ fn move_or_wait(
 /// BLMPOP timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]
 fn blmpop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let several = Several::parse(args, 2)?;
-    let timeout = blocking::timeout(&args[1])?;
+    let timeout = blocking::timeout(args, 1)?;
     if !several.pop(cx)? {
         blocking::wait(cx, args, several.keys, timeout, Nothing::Array);
     }

@@ -1,7 +1,7 @@
 //! Replication as Redis's commands see it. A node is never a replica as a whole: it counts as a primary, and the nodes that keep
 //! copies of what it serves as its replicas. What copies there are is the cluster's business; nothing here changes it.
 
-use super::blocking::{self, Nothing};
+use super::blocking::{self, Nothing, Timeout};
 use super::client::{Counting, Waiting};
 use super::error::{self, CmdError};
 use super::parse;
@@ -191,12 +191,12 @@ fn failover(_: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// WAIT numreplicas timeout
 fn wait(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let replicas = parse::int(&args[1])?;
-    let timeout = blocking::timeout_ms(&args[2])?;
+    let timeout = blocking::timeout_ms(args, 2)?;
     if cx.state.cluster.is_on() && cx.client.waiting == Waiting::Allowed {
         // Who counts answers, also when the time is up.
-        blocking::wait(cx, args, std::iter::empty(), None, Nothing::Zero);
-        let deadline = blocking::deadline(timeout);
-        cx.client.counting = Some(Counting { wanted: usize::try_from(replicas).unwrap_or(0), deadline });
+        blocking::wait(cx, args, std::iter::empty(), Timeout::NEVER, Nothing::Zero);
+        let wanted = usize::try_from(replicas).unwrap_or(0);
+        cx.client.counting = Some(Counting { wanted, deadline: timeout.deadline() });
     } else if replicas <= 0 {
         cx.out.int(0);
     } else {
@@ -210,7 +210,7 @@ fn waitaof(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let local = parse_i64(&args[1]).filter(|local| (0..=1).contains(local));
     let local = local.ok_or(CmdError::new("ERR value is out of range, value must between 0 and 1"))?;
     let replicas = parse::positive(&args[2])?;
-    let timeout = blocking::timeout_ms(&args[3])?;
+    let timeout = blocking::timeout_ms(args, 3)?;
     if local > 0 {
         return Err(CmdError::new(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",

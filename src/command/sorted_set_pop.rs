@@ -1,13 +1,12 @@
 //! Taking the first or last members of a sorted set, waiting for one if need be.
 
-use super::blocking::{self, Nothing};
+use super::blocking::{self, Nothing, Timeout};
 use super::error::{self, CmdError};
 use super::parse::{self, is};
 use super::sorted_set::members_gone;
 use super::{Command, Cx, Flags, Group, command, flag, flags, spec};
 use crate::store::types::zset::ZSet;
 use shoal_protocol::resp::{Args, Output};
-use std::time::Duration;
 
 const POP: Flags = flags([flag::WRITE, flag::FAST]);
 const WAIT: Flags = flags([flag::WRITE, flag::NOSCRIPT, flag::BLOCKING, flag::FAST]);
@@ -158,7 +157,7 @@ fn zmpop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// BZMPOP timeout numkeys key [key ...] <MIN | MAX> [COUNT count]
 fn bzmpop(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (keys, wanted) = parse_many(args, 2)?;
-    let timeout = blocking::timeout(&args[1])?;
+    let timeout = blocking::timeout(args, 1)?;
     pop_or_wait(cx, args, keys, wanted, timeout)
 }
 
@@ -174,18 +173,12 @@ fn bzpopmax(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 fn pop_one_or_wait(cx: &mut Cx, args: Args, highest: bool) -> Result<(), CmdError> {
     let last = args.len() - 1;
-    let timeout = blocking::timeout(&args[last])?;
+    let timeout = blocking::timeout(args, last)?;
     let wanted = Pop { highest, count: 1, shape: Shape::KeyAndOne };
     pop_or_wait(cx, args, args.first(last).from(1), wanted, timeout)
 }
 
-fn pop_or_wait(
-    cx: &mut Cx,
-    args: Args,
-    keys: Args,
-    wanted: Pop,
-    timeout: Option<Duration>,
-) -> Result<(), CmdError> {
+fn pop_or_wait(cx: &mut Cx, args: Args, keys: Args, wanted: Pop, timeout: Timeout) -> Result<(), CmdError> {
     for key in keys {
         if pop(cx, key, wanted)? {
             return Ok(());

@@ -364,7 +364,7 @@ pub(super) fn reply_stream_key(out: &mut Output, key: &[u8]) {
 /// The options before STREAMS, and what follows it.
 pub(super) struct ReadArgs<'a> {
     pub count: usize,
-    pub block: Option<Option<std::time::Duration>>,
+    pub block: Option<blocking::Timeout>,
     pub group: Option<(&'a [u8], &'a [u8])>,
     pub no_ack: bool,
     pub keys: Args<'a>,
@@ -389,7 +389,10 @@ impl<'a> ReadArgs<'a> {
                         b" command is not allowed with BLOCK option from scripts",
                     ]));
                 }
-                block = Some(blocking::timeout_ms(operand(&args, &mut at)?)?);
+                block = Some({
+                    operand(&args, &mut at)?;
+                    blocking::timeout_ms(args, at)?
+                });
             } else if is(word, "count") && more >= 1 {
                 let n = parse::int(operand(&args, &mut at)?)?;
                 count = usize::try_from(n).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);

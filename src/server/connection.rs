@@ -305,6 +305,11 @@ impl Connection {
 
     /// Sends what is due, and goes on with the input set aside unless the connection still waits.
     fn resume(&mut self) -> io::Result<Turn> {
+        if let Some(request) = self.client.again.take() {
+            let rest = std::mem::take(&mut self.input);
+            request.as_args().write_request(&mut self.input);
+            self.input.extend_from_slice(&rest);
+        }
         let turn = self.send_on()?;
         if self.waits() {
             return Ok(turn);

@@ -19,7 +19,7 @@ use crate::worker::Worker;
 use bytes::Bytes;
 use redis_protocol::resp2::decode::decode as decode_reply;
 use redis_protocol::resp2::types::{OwnedFrame, Resp2Frame};
-use shoal_protocol::resp::{Mark, Output, OwnedArgs, Proto};
+use shoal_protocol::resp::{Limits, Mark, Output, OwnedArgs, Proto, RequestParser};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,6 +64,11 @@ pub(super) const HEAD: usize = 4 + 1 + 1 + 1 + 8 + 2;
 pub(super) const TRANSACTION: u8 = 1;
 pub(super) const MEMCACHED: u8 = 2;
 pub(super) const COVER: u8 = 3;
+
+/// How an answer to [`kind::BLOCKING`] begins: the reply follows.
+pub(super) const ANSWERED: u8 = 0;
+/// The same: nobody waits there any more, and the request that follows is to be asked of whoever serves the keys now.
+pub(super) const SENT_ON: u8 = 1;
 
 /// What a client hears when a request left and no answer came.
 pub(super) const UNKNOWN: &[u8] =
@@ -288,6 +293,15 @@ async fn resolve_as_it_stands(
             },
         };
         match answer {
+            Ok(bytes) if part.token != 0 => match bytes.split_first() {
+                Some((&ANSWERED, reply)) => return reply.to_vec(),
+                Some((&SENT_ON, again)) => {
+                    let Some(again) = read_request(again) else { return fail(client, part, UNKNOWN) };
+                    let part = Part { requests: vec![again], places: Vec::new(), ..*part };
+                    return Box::pin(resolve_as_it_stands(worker, client, request, &part, None)).await;
+                }
+                _ => return fail(client, part, UNKNOWN),
+            },
             Ok(bytes) => return bytes.to_vec(),
             Err(CallError::TooLarge(_)) => {
                 return b"-ERR the request is too large to be passed on to another node\r\n".to_vec();
@@ -311,6 +325,13 @@ async fn resolve_as_it_stands(
             }
         }
     }
+}
+
+/// A request as it is sent on links.
+fn read_request(bytes: &[u8]) -> Option<OwnedArgs> {
+    let mut parser = RequestParser::new();
+    parser.parse(bytes, &Limits { authenticated: true, ..Limits::default() }).ok()??;
+    Some(OwnedArgs::from(parser.args(bytes)))
 }
 
 /// The answer to a part on partitions that have come to be served by several nodes.

@@ -24,6 +24,7 @@ pub(super) fn open(state: &State, stats: &WorkerStats, client: &mut Client, out:
                     blocking::end(state, client);
                     held.drain(..).for_each(|bytes: Arc<[u8]>| out.raw(&bytes));
                 }
+                Mail::AskAgain => blocking::ask_again(state, client),
                 Mail::Unblock { error } => {
                     let blocked =
                         client.blocked.as_ref().map(|blocked| (blocked.nothing, blocked.waiter.row));

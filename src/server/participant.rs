@@ -6,7 +6,7 @@
 
 use super::across;
 use super::peer::{guest, wait};
-use crate::command::blocking::{self, Nothing};
+use crate::command::blocking::{self, Nothing, Timeout};
 use crate::command::call::Site;
 use crate::command::client::{Blocked, Client};
 use crate::command::replay::Replayer;
@@ -142,7 +142,7 @@ fn begin_waiting(
         state.clients.blocked.fetch_add(1, Ordering::Relaxed);
         *client.shared.waiter.lock() = Some(Arc::clone(&waiter));
         let deadline = Some(Instant::now() + WAIT_FOR_KEYS);
-        client.blocked = Some(Blocked { waiter, deadline, nothing: Nothing::Null });
+        client.blocked = Some(Blocked { waiter, deadline, nothing: Nothing::Null, timeout: Timeout::NEVER });
     }
     for (_, partition) in &mut held {
         partition.with_ledger(|ledger| ledger.release(id));

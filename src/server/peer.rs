@@ -327,11 +327,22 @@ impl Peer {
         let (worker, sender, id) = (Rc::clone(&self.worker), sender.clone(), frame.id);
         let this = Rc::downgrade(this);
         tokio::task::spawn_local(async move {
-            let answered = wait(&worker, &mut client, &mut out).await;
+            let waited = wait(&worker, &mut client, &mut out).await;
             if let Some(peer) = this.upgrade() {
                 peer.borrow_mut().guests.remove(&token);
             }
-            if answered { sender.reply(id, &out.take_bytes()) } else { sender.refuse(id, "cancelled") }
+            match waited {
+                Waited::Lost => sender.close(),
+                // What was read counts only if it was read in time.
+                Waited::Answered if !worker.state.cluster.has_lease() => sender.close(),
+                Waited::Answered => sender.reply(id, &[&[forward::ANSWERED], &*out.take_bytes()].concat()),
+                Waited::SentOn(request) => {
+                    let mut bytes = vec![forward::SENT_ON];
+                    request.as_args().write_request(&mut bytes);
+                    sender.reply(id, &bytes);
+                }
+                Waited::Cancelled => sender.refuse(id, "cancelled"),
+            }
         });
         true
     }
@@ -388,8 +399,20 @@ fn enter(worker: &Worker, client: &mut Client, out: &mut Output, what: u8, reque
     }
 }
 
-/// Waits until a request that waits is answered, or its time is up; false if it was cancelled.
-pub(super) async fn wait(worker: &Worker, client: &mut Client, out: &mut Output) -> bool {
+/// How a wait for a key ended.
+pub(super) enum Waited {
+    /// The request was answered, or its time was up.
+    Answered,
+    /// This is to be asked of whoever serves the keys now.
+    SentOn(OwnedArgs),
+    /// Nobody waits any more.
+    Cancelled,
+    /// It was answered, but what that changed may be lost: this node is primary no more.
+    Lost,
+}
+
+/// Waits as long as the request of `client` does.
+pub(super) async fn wait(worker: &Worker, client: &mut Client, out: &mut Output) -> Waited {
     while let Some(blocked) = &client.blocked {
         let (deadline, nothing) = (blocked.deadline, blocked.nothing);
         let mail = poll_fn(|task| {
@@ -415,11 +438,14 @@ pub(super) async fn wait(worker: &Worker, client: &mut Client, out: &mut Output)
                 super::mail::open(&worker.state, worker.stats(), client, out);
                 tokio::task::yield_now().await;
             }
-            return false;
+            return Waited::Cancelled;
         }
     }
+    if let Some(request) = client.again.take() {
+        return Waited::SentOn(request);
+    }
     let waits = &mut client.waits;
-    poll_fn(|task| waits.poll(task)).await
+    if poll_fn(|task| waits.poll(task)).await { Waited::Answered } else { Waited::Lost }
 }
 
 /// Delivers what was published at another node.

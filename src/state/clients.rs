@@ -23,6 +23,8 @@ pub enum Mail {
         /// What has to arrive at other nodes before it may be sent.
         waits: Waits,
     },
+    /// What it waits for is served elsewhere now, if anywhere: ask again.
+    AskAgain,
     /// Stop waiting (CLIENT UNBLOCK): with the error, or as if the time were up.
     Unblock {
         /// With the error.

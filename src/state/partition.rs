@@ -309,6 +309,13 @@ impl Partition {
         !self.waiting.is_empty() && self.waiting.contains_key(&(db, key.into()))
     }
 
+    /// Has all who wait for a key ask again, wherever it is served now.
+    pub fn send_waiters_on(&mut self) {
+        for (_, queue) in self.waiting.drain() {
+            queue.iter().for_each(|waiter| waiter.send_on());
+        }
+    }
+
     /// Those who wait for `key`, in order.
     pub fn waiters(&self, db: usize, key: &[u8]) -> Vec<Arc<Waiter>> {
         self.waiting.get(&(db, key.into())).map_or_else(Vec::new, |queue| queue.iter().cloned().collect())

@@ -7,7 +7,7 @@
 //! Invariant: a waiter is answered exactly once, by whoever moves its state away from `Waiting` for good.
 
 use super::acl::User;
-use super::clients::ClientShared;
+use super::clients::{ClientShared, Mail};
 use shoal_protocol::resp::{OwnedArgs, Proto};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -67,6 +67,14 @@ impl Waiter {
     /// is just being: then look again.
     pub fn cancel(&self) -> bool {
         self.change(WAITING, DONE)
+    }
+
+    /// Has its client ask again, wherever its keys are served now; nothing if it waits no more, or is just being served: then who is at
+    /// it finds out that they are not served here.
+    pub fn send_on(&self) {
+        if self.cancel() {
+            self.client.send(Mail::AskAgain);
+        }
     }
 
     /// Whether its reply is on the way, or may be: it is being served, or was.

@@ -164,6 +164,67 @@ fn slots_go_where_they_are_moved_and_stay_until_the_plan_has_them_back() {
 }
 
 #[test]
+fn who_waits_for_a_key_is_served_wherever_it_goes() {
+    let cluster = Cluster::start(3);
+    let blocked = || -> i64 {
+        let count = |node| {
+            let info = ask(node, "INFO clients");
+            let line = info.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
+            line.and_then(|count| count.parse::<i64>().ok()).expect("a count")
+        };
+        cluster.nodes.iter().map(count).sum()
+    };
+    for (i, to) in cluster.nodes.iter().cycle().take(4).enumerate() {
+        let (key, stream, ranked, never) =
+            (format!("q{i}"), format!("{{q{i}}}s"), format!("{{q{i}}}z"), format!("{{q{i}}}n"));
+        let slot: i64 = ask(to, &format!("CLUSTER KEYSLOT {key}"))[1..].parse().expect("a slot");
+        let range = slot / 64 * 64..=slot / 64 * 64 + 63;
+        let mut waiting = Vec::new();
+        for node in &cluster.nodes {
+            for (line, answer) in [
+                (format!("BLPOP other{{{key}}} {key} 50"), format!("[{key} job]")),
+                (
+                    format!("XREAD COUNT 1 BLOCK 50000 STREAMS {stream} $"),
+                    format!("[[{stream} [[1-1 [a b]]]]]"),
+                ),
+                (format!("BZMPOP 50 1 {ranked} MIN"), format!("[{ranked} [[m 1]]]")),
+                (format!("BRPOP {never} 2"), "nil[]".to_owned()),
+            ] {
+                let mut client = node.connect();
+                client.send(&line.split(' ').collect::<Vec<_>>()).expect("sent");
+                waiting.push((client, line, answer));
+            }
+        }
+        await_that("all wait", &cluster, || blocked() == waiting.len() as i64);
+        let target = id(to);
+        assert_eq!(ask(to, &format!("CLUSTER MOVE {}-{} {target}", range.start(), range.end())), "+OK");
+        await_that("a moved slot is served by its node", &cluster, || {
+            primary_of(to, range.clone()).as_ref() == Some(&target)
+        });
+        // What they wait for comes at once, by whatever node.
+        let mut client = cluster.nodes[i % 2].connect();
+        for line in [format!("XADD {stream} 1-1 a b"), format!("RPUSH {key} job job job")] {
+            client.line(&line).expect("a reply");
+        }
+        for _ in 0..3 {
+            client.line(&format!("ZADD {ranked} 1 m")).expect("a reply");
+            await_that("one is served", &cluster, || {
+                client.line(&format!("ZCARD {ranked}")).is_ok_and(|left| left.int() == Some(0))
+            });
+        }
+        for (client, line, answer) in &mut waiting {
+            let reply = client
+                .recv_within(PATIENCE)
+                .expect("connected")
+                .map(|reply| reply.to_string().replace('"', ""));
+            assert_eq!(reply.as_ref(), Some(&*answer), "{line}{}", cluster.logs());
+        }
+        assert_eq!(client.line(&format!("EXISTS {key} {ranked}")).expect("a reply").int(), Some(0));
+        await_that("nobody waits", &cluster, || blocked() == 0);
+    }
+}
+
+#[test]
 fn wait_counts_the_copies_of_what_was_written() {
     let cluster = Cluster::start(3);
     for (turn, ack) in ["copy", "primary", "copy 0 primary"].into_iter().enumerate() {

@@ -9,7 +9,7 @@
 use super::view::{find, name_of, slots_text};
 use crate::cluster::metadata::{Change, Member, Metadata, NodeId, Outcome, Refusal, Standing};
 use crate::cluster::plan::forecast;
-use crate::command::blocking::{self, Nothing};
+use crate::command::blocking::{self, Nothing, Timeout};
 use crate::command::error::{self, CmdError};
 use crate::command::{Cx, parse};
 use crate::state::clients::Mail;
@@ -159,7 +159,7 @@ fn partitions(range: &[u8]) -> Result<Vec<u8>, CmdError> {
 
 /// Asks for a change, and has the connection wait for what comes of it.
 fn propose(cx: &mut Cx, args: Args, change: Change) -> Result<(), CmdError> {
-    blocking::wait(cx, args, std::iter::empty(), None, Nothing::Null);
+    blocking::wait(cx, args, std::iter::empty(), Timeout::NEVER, Nothing::Null);
     let Some(waiter) = cx.client.blocked.as_ref().map(|blocked| Arc::clone(&blocked.waiter)) else {
         return Err(CmdError::new("ERR the cluster cannot be changed from here"));
     };

@@ -46,6 +46,7 @@ impl Copies {
         let was_deposed = led && (assignment.primary() != Some(self.me) || assignment.epoch != own.epoch);
         if assignment.primary() != Some(self.me) {
             self.rising.remove(&number);
+            partition.send_waiters_on();
         }
         if assignment.primary() == Some(self.me) {
             if self.lead(&mut own, number, assignment, now_ns) {
