@@ -30,7 +30,7 @@ lint:
 	python3 .ci/licences
 	if command -v cargo-deny >/dev/null; then .ci/deny; else echo "cargo-deny is not installed: advisories were not looked up"; fi
 
-# Full: about ten minutes. Wants redis-server, memcached and nothing else running.
+# Full: about a quarter of an hour. Wants redis-server, memcached and nothing else running.
 bench-compare:
 	cargo build --profile dist
 	cargo run --release --package shoal-compare -- all

@@ -113,13 +113,7 @@ impl Contender {
 
     /// Processor time it has used, in nanoseconds, all threads together.
     pub fn cpu_ns(&self) -> io::Result<u64> {
-        let mut total = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.server.pid()))? {
-            // A thread may end while the directory is read.
-            let Ok(stat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            total += stat.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok(total)
+        cpu_ns(self.server.pid())
     }
 
     /// Memory it occupies, in bytes.
@@ -129,6 +123,17 @@ impl Contender {
             status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
         kb.map(|kb: u64| kb * 1024).ok_or_else(|| io::Error::other("no VmRSS"))
     }
+}
+
+/// Processor time that the living threads of process `pid` have used, in nanoseconds.
+pub fn cpu_ns(pid: u32) -> io::Result<u64> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end while the directory is read.
+        let Ok(stat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        total += stat.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(total)
 }
 
 /// Keeps the calling thread, and threads it starts, on `core`; on all cores for `None`.

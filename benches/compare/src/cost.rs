@@ -9,7 +9,7 @@ use crate::workload::{CONNECTIONS, Op, Protocol, WORKLOADS, Workload};
 use crate::{Failure, Options};
 
 /// The core the servers have to themselves; the load runs on the next one.
-const SERVER_CORE: usize = 0;
+pub const SERVER_CORE: usize = 0;
 
 /// What a second worker may add to the processor time of a request.
 const SECOND_WORKER_BOUND: f64 = 1.1;
@@ -154,7 +154,8 @@ fn fill(contender: &Contender, workload: &Workload) -> Result<(), Failure> {
     Ok(())
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The middle one, if there is any.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

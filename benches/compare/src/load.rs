@@ -26,6 +26,8 @@ pub enum Keys {
     Drawn(u64),
     /// Each in this range once.
     Each { from: u64, to: u64 },
+    /// Drawn from these with this seed.
+    Among(&'static [u64], u64),
 }
 
 /// Sends about `requests` requests (all keys of [`Keys::Each`]) over `connections` connections to `addr`.
@@ -61,7 +63,8 @@ pub fn run(
     })
 }
 
-fn histogram() -> Histogram<u64> {
+/// For times of up to a minute, in nanoseconds.
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("a minute in three digits is within bounds")
 }
 
@@ -70,19 +73,24 @@ struct Share {
     rng: Rng,
     /// The next key, when each key is asked for once.
     next: Option<u64>,
+    /// The keys that are asked for, if only some are.
+    among: Option<&'static [u64]>,
     left: u64,
 }
 
 impl Share {
     fn of(index: u64, of: u64, requests: u64, keys: Keys) -> Share {
+        let rng = |seed| Rng::with_seed(seed ^ (index << 32));
         match keys {
-            Keys::Drawn(seed) => {
-                Share { rng: Rng::with_seed(seed ^ (index << 32)), next: None, left: requests / of }
+            Keys::Drawn(seed) => Share { rng: rng(seed), next: None, among: None, left: requests / of },
+            Keys::Among(keys, seed) => {
+                Share { rng: rng(seed), next: None, among: Some(keys), left: requests / of }
             }
             Keys::Each { from, to } => {
                 let bound = |i: u64| from + (to - from) * i / of;
                 let next = bound(index);
-                Share { rng: Rng::with_seed(index), next: Some(next), left: bound(index + 1) - next }
+                let left = bound(index + 1) - next;
+                Share { rng: Rng::with_seed(index), next: Some(next), among: None, left }
             }
         }
     }
@@ -101,12 +109,16 @@ async fn drive(
         out.clear();
         let batch = share.left.min(workload.pipeline as u64);
         for _ in 0..batch {
-            match &mut share.next {
-                Some(next) => {
+            match (&mut share.next, share.among) {
+                (Some(next), _) => {
                     workload.request_for(*next, &mut share.rng, &mut out);
                     *next += 1;
                 }
-                None => workload.request(&mut share.rng, &mut out),
+                (None, Some(keys)) => {
+                    let key = keys[share.rng.usize(..keys.len())];
+                    workload.request_for(key, &mut share.rng, &mut out);
+                }
+                (None, None) => workload.request(&mut share.rng, &mut out),
             }
         }
         let sent = Instant::now();

@@ -7,17 +7,22 @@
 mod collection;
 mod contender;
 mod cost;
+mod failover;
 mod floor;
+mod forwarded;
 mod growth;
 mod load;
 mod memory;
+mod moving;
+mod nodes;
 mod scale;
 mod workload;
+mod writers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: shoal-compare [cost|memory|growth|scale|all] [options]
+const USAGE: &str = "usage: shoal-compare [cost|memory|growth|scale|cluster|all] [options]
   --quick         a look in under a minute instead of a measurement
   --shoal FILE    the binary to measure (target/dist/shoal)
   --only TEXT     only workloads whose name holds TEXT, or one of several texts with commas between
@@ -79,6 +84,11 @@ fn compare(args: &[String]) -> Result<bool, Failure> {
     if all || what == "scale" {
         scale::report(&options)?;
     }
+    if (all || what == "cluster") && options.shoal.exists() {
+        held &= forwarded::report(&options)?;
+        held &= failover::report(&options)?;
+        held &= moving::report(&options)?;
+    }
     Ok(held || !options.check)
 }
 
@@ -100,7 +110,9 @@ fn parse(args: &[String]) -> Result<(String, Options), Failure> {
             "--shoal" => options.shoal = PathBuf::from(value()?),
             "--only" => options.only = value()?.clone(),
             "--rounds" => options.rounds = value()?.parse()?,
-            "cost" | "memory" | "growth" | "scale" | "all" if what.is_none() => what = Some(arg.clone()),
+            "cost" | "memory" | "growth" | "scale" | "cluster" | "all" if what.is_none() => {
+                what = Some(arg.clone());
+            }
             _ => return Err(USAGE.into()),
         }
     }
