@@ -191,7 +191,7 @@ pub enum Change {
         /// See [`Metadata::copies`].
         copies: usize,
     },
-    /// A member joins, or tells of its new process or address.
+    /// A member joins, or tells of its new process or address, whatever was known of it.
     Join(Member),
     /// A member is silent: it serves no more.
     Down(NodeId),
@@ -285,6 +285,14 @@ pub enum Change {
         /// Who is to serve them whenever it can; nobody leaves them to the plan again.
         node: Option<NodeId>,
     },
+    /// A member joins, or tells of its new process or address. What a process asked for that has ended since, and comes late, is refused: the
+    /// one after it would be taken out, and others take its place while it serves.
+    Admit {
+        /// The member.
+        member: Member,
+        /// The process that was known of it, as far as it knows.
+        replaces: u64,
+    },
 }
 
 /// What came of a change.
@@ -330,6 +338,7 @@ impl Metadata {
             Change::Set(settings) => return self.set(settings),
             Change::Found { cluster, member, copies } => self.found(cluster, member, copies),
             Change::Join(member) => self.join(member),
+            Change::Admit { member, replaces } => self.admit(member, replaces),
             Change::Down(node) => self.down(node),
             Change::Up { node, incarnation } => self.up(node, incarnation),
             Change::Drain { node, drain } => self.drain(node, drain),
@@ -375,6 +384,15 @@ impl Metadata {
         self.copies = copies.max(1);
         self.members.insert(member.id, member);
         Outcome::Changed
+    }
+
+    fn admit(&mut self, member: Member, replaces: u64) -> Outcome {
+        match self.members.get(&member.id).map(|known| known.incarnation) {
+            Some(known) if known != replaces && known != member.incarnation => {
+                Outcome::Refused(Refusal::OldIncarnation)
+            }
+            _ => self.join(member),
+        }
     }
 
     fn join(&mut self, mut member: Member) -> Outcome {

@@ -273,7 +273,7 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
     keys.no_touch = site.client.no_touch;
     keys.author = site.client.author;
     if let Some(cover) = site.client.cover {
-        keys.cover(cover);
+        keys.cover(cover, site.client.known);
     }
     keys.looks_only = std::mem::take(&mut site.client.reads_copy);
     keys.prefetch();

@@ -206,6 +206,9 @@ pub struct Client {
     pub is_barred: bool,
     /// Whether its requests come from another node, which is not to be sent elsewhere.
     pub is_peer: bool,
+    /// Of a request of a peer: the version of the map by which it was sent here. One that arrives late may be meant for an earlier time
+    /// in which this node served its keys.
+    pub known: u64,
     /// Of a request of a peer on the whole keyspace: the partitions it is about.
     pub cover: Option<Cover>,
     /// Set when a request of a peer was not run, as this node does not serve its keys.
@@ -258,6 +261,7 @@ impl Client {
             forwarded: Vec::new(),
             is_barred: false,
             is_peer: false,
+            known: u64::MAX,
             cover: None,
             refused: false,
             is_unsettled: false,

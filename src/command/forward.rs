@@ -246,6 +246,10 @@ fn decide(site: &mut Site, row: &'static Row, args: Args, held: &Held<'_>) -> Op
     if held.is_empty() {
         return None;
     }
+    if is_late(site, held) {
+        site.client.refused = true;
+        return Some(Flow::Next);
+    }
     note_written(site, command, held);
     let several = held.len() > 1 && Across::changes_several(row) && !site.client.is_peer;
     let route = site.state.cluster.route(held);
@@ -340,6 +344,13 @@ fn may_read_copies(site: &Site, command: &Command, held: &Held<'_>) -> bool {
     })
 }
 
+/// Whether a peer's request was sent here when somebody else was primary, or this node at an earlier time. Its client may have been told
+/// that nobody knows what became of it, and does not expect it to be run now.
+fn is_late(site: &Site, held: &Held<'_>) -> bool {
+    let known = site.client.known;
+    site.client.is_peer && held.iter().any(|(_, partition)| partition.is_newer_than(known))
+}
+
 /// Remembers for WAIT which partitions the connection may have written to.
 fn note_written(site: &mut Site, command: &Command, held: &Held<'_>) {
     if command.flags.any(flag::WRITE | flag::MAY_REPLICATE | flag::SCRIPT) {
@@ -365,6 +376,10 @@ pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> O
         && multi.queue.iter().any(|(row, args)| Across::is_needed(state, row, args.as_args()));
     if held.is_empty() && !wanders {
         return None;
+    }
+    if is_late(site, held) {
+        site.client.refused = true;
+        return Some(Flow::Next);
     }
     for (row, _) in &multi.queue {
         note_written(site, row.command, held);

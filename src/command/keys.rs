@@ -95,6 +95,8 @@ pub struct Keys<'a> {
     ready: Vec<(usize, Box<[u8]>)>,
     /// Of a command on whole partitions that another node asked for: which ones it is about.
     cover: Option<Cover>,
+    /// The version of the map by which it is asked for.
+    known: u64,
     /// Whether one of these is not served here.
     is_uncovered: bool,
     /// What the answer has to wait for in partitions that were visited.
@@ -209,6 +211,7 @@ impl<'a> Keys<'a> {
             grows: false,
             ready: Vec::new(),
             cover: None,
+            known: u64::MAX,
             is_uncovered: false,
             waits: Waits::default(),
             fetched: None,
@@ -248,9 +251,9 @@ impl<'a> Keys<'a> {
         self.stats
     }
 
-    /// Lets accesses enter further partitions, waiting for them. Only for the one running script.
-    pub fn grow_as_needed(&mut self) {
-        self.grows = true;
+    /// Lets accesses enter further partitions, waiting for them. Only for the one running script, asked for by the map of version `known`.
+    pub fn grow_as_needed(&mut self, known: u64) {
+        (self.grows, self.known) = (true, known);
     }
 
     /// Enters one more partition, waiting for it, if this node serves it and no transaction across nodes holds it. Only for the one
@@ -258,7 +261,7 @@ impl<'a> Keys<'a> {
     pub fn grow_to(&mut self, partition: u8) -> bool {
         let Err(at) = self.held.binary_search_by_key(&partition, |(held, _)| *held) else { return true };
         let guard = self.state.keyspace.enter(partition);
-        let is_free = guard.is_led() && !guard.is_held();
+        let is_free = guard.is_led() && !guard.is_newer_than(self.known) && !guard.is_held();
         if is_free {
             self.forget_routed();
             self.held.insert(at, (partition, guard));
@@ -637,8 +640,9 @@ impl<'a> Keys<'a> {
     }
 
     /// Restricts the command to some partitions, every one of which this node has to serve ([`Keys::is_uncovered`]).
-    pub fn cover(&mut self, cover: Cover) {
-        self.cover = Some(cover);
+    /// `known` is the version of the map by which they were chosen.
+    pub fn cover(&mut self, cover: Cover, known: u64) {
+        (self.cover, self.known) = (Some(cover), known);
     }
 
     /// Whether the command was to visit a partition that this node does not serve.
@@ -658,8 +662,9 @@ impl<'a> Keys<'a> {
         if self.cover.is_some_and(|cover| !cover.has(partition)) {
             return;
         }
+        let known = self.known;
         let is_led = self.with_partition(partition, |found| {
-            let is_led = found.is_led();
+            let is_led = found.is_led() && !found.is_newer_than(known);
             if is_led {
                 visit(found);
             }

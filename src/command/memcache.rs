@@ -209,7 +209,8 @@ fn on_key<'s, R>(
     let key = Located::new(key);
     let guard = site.state.keyspace.try_enter(key.partition)?;
     let cluster = &site.state.cluster;
-    if cluster.is_on() && !(guard.is_led() && cluster.has_lease()) {
+    if cluster.is_on() && (!guard.is_led() || guard.is_newer_than(site.client.known) || !cluster.has_lease())
+    {
         site.client.refused = site.client.is_peer;
         return None;
     }

@@ -69,7 +69,7 @@ pub fn run(cx: &mut Cx, script: &Script, request: Args, keys: Args, args: Args) 
     if cx.state.monitors.any() {
         record::monitor(cx.state, cx.client, cx.command, request);
     }
-    cx.keys.grow_as_needed();
+    cx.keys.grow_as_needed(cx.client.known);
     let state = cx.state;
     let running = state.scripts.begin();
     let (db, waiting, began_ms) = (cx.client.db, cx.client.waiting, cx.clock.unix_ms);

@@ -57,9 +57,9 @@ const CONNECT: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(20);
 /// How often one SCAN asks at most: neighbouring partitions lie on different nodes.
 const SCAN_STEPS: usize = 2 * PARTITIONS;
-/// Bytes before the request: database, version, what kind of request it is, whether the keys it reads are to be remembered, whose it is,
+/// Bytes before the request: database, version of the map by which it is sent, version of the protocol, what kind of request it is, whether the keys it reads are to be remembered, whose it is,
 /// how long the name is of the user whose rights hold, which follows.
-pub(super) const HEAD: usize = 4 + 1 + 1 + 1 + 8 + 2;
+pub(super) const HEAD: usize = 4 + 8 + 1 + 1 + 1 + 8 + 2;
 /// The kinds of requests besides a single one.
 pub(super) const TRANSACTION: u8 = 1;
 pub(super) const MEMCACHED: u8 = 2;
@@ -152,10 +152,10 @@ fn ask_now(worker: &Worker, request: &Forwarded, part: &Part) -> Option<Asked> {
     let node = node_of(worker, part)?;
     let links = worker.links.borrow();
     let sender = links.get(&node)?;
-    Some((node, send(sender, request, part).ok()?))
+    Some((node, send(worker, sender, request, part).ok()?))
 }
 
-fn send(sender: &Sender, request: &Forwarded, part: &Part) -> Result<Reply, CallError> {
+fn send(worker: &Worker, sender: &Sender, request: &Forwarded, part: &Part) -> Result<Reply, CallError> {
     let user = request.caller.user.as_ref().map_or(0, |user| user.name.len());
     if user > usize::from(u16::MAX) {
         return Err(CallError::Full);
@@ -167,6 +167,7 @@ fn send(sender: &Sender, request: &Forwarded, part: &Part) -> Result<Reply, Call
             out.extend_from_slice(&part.token.to_le_bytes());
         }
         out.extend_from_slice(&(request.db as u32).to_le_bytes());
+        out.extend_from_slice(&worker.state.cluster.version().to_le_bytes());
         out.push(u8::from(proto(request) == Proto::Resp3));
         out.push(match part.target {
             _ if part.is_memcached => MEMCACHED,
@@ -283,7 +284,7 @@ async fn resolve_as_it_stands(
                     None => Err(CallError::Full),
                 },
                 Some(node) => match link(worker, node).await {
-                    Some(sender) => match send(&sender, request, part) {
+                    Some(sender) => match send(worker, &sender, request, part) {
                         Ok(reply) => await_reply(worker, part, (node, reply), seen).await,
                         Err(error) => Err(error),
                     },

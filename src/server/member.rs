@@ -374,8 +374,8 @@ impl This {
                 None => Err("not a member".into()),
             },
             kind::PREPARE => self.found().await.and_then(|cluster| encode(&cluster)),
-            kind::JOIN => match decode::<Member>(&payload) {
-                Ok(member) => self.admit(member).await,
+            kind::JOIN => match decode::<(Member, u64)>(&payload) {
+                Ok((member, replaces)) => self.admit(member, replaces).await,
                 Err(error) => Err(error),
             },
             kind::LEASE => self.grant(&payload),
@@ -471,7 +471,8 @@ impl This {
             self.open(Owner { cluster, node: me.id }).await?;
         }
         self.identify(cluster);
-        self.mesh.ask(address, kind::JOIN, &encode(&me)?).await?;
+        let replaces = self.known_process();
+        self.mesh.ask(address, kind::JOIN, &encode(&(&me, replaces))?).await?;
         tracing::info!("joined cluster {cluster:016x} as node {:016x}", me.id);
         Ok(())
     }
@@ -486,9 +487,10 @@ impl This {
             }
             let me = self.me.borrow().clone();
             let leader = self.consensus().and_then(|consensus| consensus.status().borrow().leader);
-            let told = match encode(&me) {
+            let replaces = self.known_process();
+            let told = match encode(&(&me, replaces)) {
                 // There is no link to oneself.
-                _ if leader == Some(me.id) => self.admit(me.clone()).await,
+                _ if leader == Some(me.id) => self.admit(me.clone(), replaces).await,
                 Ok(payload) => self.ask_leader(kind::JOIN, &payload).await,
                 Err(error) => Err(error),
             };
@@ -508,18 +510,25 @@ impl This {
         }
     }
 
-    /// Makes `member` one of the cluster.
-    async fn admit(&self, member: Member) -> Result<Vec<u8>, Failure> {
+    /// The process of this node that the cluster knows, as far as this one has heard; 0 if it knows none.
+    fn known_process(&self) -> u64 {
+        self.map().members.get(&self.id()).map_or(0, |member| member.incarnation)
+    }
+
+    /// Makes `member` one of the cluster, whose process that it knows, or may know, is the one it `replaces`.
+    async fn admit(&self, member: Member, replaces: u64) -> Result<Vec<u8>, Failure> {
         let consensus = self.consensus().ok_or("not a member")?;
         match consensus.add_learner(member.id, &member.cluster_address()).await {
             Ok(()) => {}
             Err(ProposeError::NotLeader { leader: Some(leader) }) if leader != self.id() => {
-                return self.ask(leader, kind::JOIN, &encode(&member)?).await;
+                return self.ask(leader, kind::JOIN, &encode(&(member, replaces))?).await;
             }
             Err(error) => return Err(error.into()),
         }
-        consensus.propose(Change::Join(member)).await?;
-        Ok(Vec::new())
+        match consensus.propose(Change::Admit { member, replaces }).await? {
+            Outcome::Refused(_) => Err("another process of this node is known".into()),
+            _ => Ok(Vec::new()),
+        }
     }
 
     async fn open_store(&self, owner: Owner) -> Result<Consensus, Failure> {

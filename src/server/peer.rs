@@ -77,6 +77,8 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream) {
 /// A request as another node sent it.
 struct Request<'f> {
     db: usize,
+    /// The version of the map by which it was sent.
+    known: u64,
     proto: Proto,
     /// See [`forward::TRANSACTION`] and its kin.
     kind: u8,
@@ -273,14 +275,15 @@ impl Peer {
     fn read<'f>(&mut self, payload: &'f [u8]) -> Option<Request<'f>> {
         let (head, rest) = payload.split_first_chunk::<HEAD>()?;
         let db = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
-        let proto = if head[4] == 1 { Proto::Resp3 } else { Proto::Resp2 };
-        let (kind, tracks) = (head[5], head[6] == 1);
-        let client = u64::from_le_bytes(head[7..15].try_into().ok()?);
-        let len = u16::from_le_bytes(head[15..17].try_into().ok()?);
+        let known = u64::from_le_bytes(head[4..12].try_into().ok()?);
+        let proto = if head[12] == 1 { Proto::Resp3 } else { Proto::Resp2 };
+        let (kind, tracks) = (head[13], head[14] == 1);
+        let client = u64::from_le_bytes(head[15..23].try_into().ok()?);
+        let len = u16::from_le_bytes(head[23..25].try_into().ok()?);
         let (user, mut rest) = rest.split_at_checked(usize::from(len))?;
         if kind == forward::MEMCACHED {
             let requests = vec![OwnedArgs::from_iter([rest])];
-            return Some(Request { db, proto, kind, cover: None, tracks, client, user, requests });
+            return Some(Request { db, known, proto, kind, cover: None, tracks, client, user, requests });
         }
         let mut cover = None;
         if kind == forward::COVER {
@@ -295,7 +298,7 @@ impl Peer {
             requests.push(OwnedArgs::from(self.parser.args(rest)));
             rest = &rest[parsed.consumed..];
         }
-        Some(Request { db, proto, kind, cover, tracks, client, user, requests })
+        Some(Request { db, known, proto, kind, cover, tracks, client, user, requests })
     }
 
     /// Runs a request that may wait for a key. It has a client of its own, which a later frame may cancel.
@@ -368,7 +371,7 @@ fn take_on(state: &State, node: NodeId, client: &mut Client, asked: &Request) ->
         // What the request runs in its turn is checked against the rules of the one who asked.
         name => state.acl.user(name).ok_or(Refused::User)?,
     };
-    client.cover = asked.cover;
+    (client.cover, client.known) = (asked.cover, asked.known);
     client.tracking = None;
     if asked.tracks {
         // Without an ear nobody could be told. It is on its way.

@@ -215,6 +215,12 @@ impl Partition {
         self.replication.as_ref().is_none_or(|replication| replication.role == Role::Primary)
     }
 
+    /// Whether this node heard only by a later map than that of version `known` who is primary now: whoever asks by that one asks
+    /// somebody else, though it may have been this node.
+    pub fn is_newer_than(&self, known: u64) -> bool {
+        self.replication.as_ref().is_some_and(|replication| replication.since > known)
+    }
+
     /// Throws away everything in it, of which nobody is told: it is about to be filled anew, or is somebody else's.
     pub fn empty(&mut self) -> Vec<Db> {
         self.ledger = None;

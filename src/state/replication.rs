@@ -40,6 +40,8 @@ pub struct Replication {
     pub role: Role,
     /// Since which change of primaries.
     pub epoch: u64,
+    /// The version of the map by which this node heard of that.
+    pub since: u64,
     /// The number of the last entry made or applied.
     pub sequence: u64,
     /// The epoch of the primary that made it: two primaries may have made different entries of one number.
@@ -76,6 +78,7 @@ impl Replication {
         Replication {
             role,
             epoch,
+            since: 0,
             sequence: 0,
             made_in: 0,
             is_whole: false,

@@ -9,6 +9,7 @@
 
 use crate::consensus::{self, Role};
 use crate::history;
+use crate::network::Known;
 use crate::node;
 use crate::world::{MS, World};
 use shoal::cluster::metadata::{Assignment, NodeId, Standing};
@@ -63,6 +64,18 @@ pub fn after_serving(w: &mut World, at: usize, key: &[u8]) {
     assert_eq!(known, node.id, "two nodes answer in epoch {epoch} of partition {number}");
 }
 
+/// A node has run what another one passed on to it about `key`: at the time it was meant for, as a client that waits no more takes it for
+/// granted.
+pub fn after_serving_late(w: &World, at: usize, key: &[u8], known: Known) {
+    let number = partition_of(key);
+    let epoch = w.nodes[at].state.keyspace.enter(number).replication.as_ref().map_or(0, |own| own.epoch);
+    assert!(
+        epoch <= known.epoch,
+        "what was sent to n{at} in epoch {} of partition {number} is run in epoch {epoch}",
+        known.epoch
+    );
+}
+
 /// After the metadata changed, or a process ended: are there partitions that nobody has any more?
 pub fn after_commit(w: &mut World) {
     let map = w.group.last();
@@ -88,10 +101,14 @@ fn is_there(w: &World, id: NodeId) -> bool {
 pub fn can_lose(w: &World, at: usize, with_disk: bool) -> bool {
     let id = w.nodes[at].id;
     let mine = |a: &Assignment| a.in_sync.contains(&id);
-    let kept = |a: &Assignment| a.in_sync.iter().any(|other| *other != id && is_there(w, *other));
+    // Who was told to stop does so at any moment, if it is not paused.
+    let stays = |other: NodeId| {
+        let node = &w.nodes[consensus::place(other)];
+        other != id && node.alive && !node.is_leaving
+    };
+    let kept = |a: &Assignment| a.in_sync.iter().any(|other| stays(*other) && is_there(w, *other));
     let voters = &w.group.voters;
-    let left =
-        voters.iter().filter(|voter| **voter != id && w.nodes[consensus::place(**voter)].alive).count();
+    let left = voters.iter().filter(|voter| stays(**voter)).count();
     w.group.last().partitions.iter().all(|a| !mine(a) || kept(a))
         && (with_disk || !voters.contains(&id) || left * 2 > voters.len())
 }

@@ -5,8 +5,9 @@
 //! promised itself to no later term, takes what it is sent. Only who has all that its voters have is elected.
 
 use crate::network::{self, reaches};
+use crate::planted::Fault;
 use crate::world::{MS, World};
-use shoal::cluster::metadata::{Change, Metadata, NodeId, Outcome};
+use shoal::cluster::metadata::{Change, Metadata, NodeId, Outcome, Standing};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -45,13 +46,14 @@ pub struct Group {
     pub learners: BTreeSet<NodeId>,
     /// What deposed leaders had proposed, and in which term: it may be committed yet, unless something of a later term is.
     limbo: Vec<(u64, Entry)>,
+    planted: Option<Fault>,
     /// The term in which something was committed last.
     last_term: u64,
     next_proposal: u64,
 }
 
 impl Group {
-    pub fn new(partitions: usize) -> Group {
+    pub fn new(partitions: usize, planted: Option<Fault>) -> Group {
         let mut map = Metadata::default();
         map.partitions.truncate(partitions);
         Group {
@@ -61,6 +63,7 @@ impl Group {
             voters: BTreeSet::new(),
             learners: BTreeSet::new(),
             limbo: Vec::new(),
+            planted,
             last_term: 0,
             next_proposal: 0,
         }
@@ -98,9 +101,33 @@ impl Group {
             }
             Entry::Noop => Outcome::Unchanged,
         };
+        if self.planted == Some(Fault::PromotesAnyone) {
+            promote_anyone(self.last(), &mut map);
+        }
+        if self.planted == Some(Fault::KeepsEpochs) {
+            let before = self.last().partitions.iter().map(|a| a.epoch.max(1));
+            let after = &mut Arc::make_mut(&mut map).partitions;
+            after.iter_mut().zip(before).for_each(|(assignment, epoch)| assignment.epoch = epoch);
+        }
         self.maps.push(map);
         self.outcomes.push(outcome);
         self.end()
+    }
+}
+
+/// Where a primary died, another member than one of those in sync takes its place, if there is any.
+fn promote_anyone(before: &Metadata, after: &mut Arc<Metadata>) {
+    let is_up = |node: NodeId| after.members.get(&node).is_some_and(|m| m.standing == Standing::Up);
+    let mut promoted = Vec::new();
+    for (at, (old, new)) in before.partitions.iter().zip(&after.partitions).enumerate() {
+        let died = old.primary().is_some_and(|node| new.primary() != Some(node) && !is_up(node));
+        let other = after.members.keys().copied().find(|node| is_up(*node) && !new.in_sync.contains(node));
+        promoted.extend(other.filter(|_| died).map(|node| (at, node)));
+    }
+    for (at, node) in promoted {
+        let assignment = &mut Arc::make_mut(after).partitions[at];
+        assignment.joining.retain(|other| *other != node);
+        assignment.in_sync.insert(0, node);
     }
 }
 

@@ -1,8 +1,9 @@
 //! The data plane of a simulated node: the real commands, partitions, feeds and followers; in the place of `server/{connection,forward,
 //! peer,feeder}.rs` what they do, on virtual time.
 
-use crate::network::{self, Answer, Body, ConnId, Heard, Kind, Waiting};
+use crate::network::{self, Answer, Body, ConnId, Heard, Kind, Known, Waiting};
 use crate::node;
+use crate::planted::Fault;
 use crate::world::{MS, World};
 use shoal::cluster::metadata::NodeId;
 use shoal::command::call::{self, Flow, Site};
@@ -114,12 +115,14 @@ fn run(w: &mut World, at: usize, request: &[Vec<u8>], as_peer: bool) -> Ran {
     };
     let flow = call::call(&mut site, args.as_args(), None);
     assert_eq!(flow, Flow::Next, "nobody else is in a partition");
+    let forwarded = client.forwarded.pop();
     let (refused, waits) = (std::mem::take(&mut client.refused), std::mem::take(&mut client.waits));
     client.is_unsettled = false;
+    let waits = if w.errs(Fault::AcknowledgesEarly, 100) { Waits::default() } else { waits };
     if refused {
         return Ran::Refused;
     }
-    if let Some(forwarded) = client.forwarded.pop() {
+    if let Some(forwarded) = forwarded {
         let part = &forwarded.parts[0];
         let Target::Partition(partition) = part.target else { panic!("a request about a key") };
         return Ran::Elsewhere(partition, part.is_repeatable);
@@ -167,10 +170,13 @@ fn resolve(w: &mut World, at: usize, this: Forwarded, done: Done) {
     let map = w.nodes[at].state.cluster.map();
     match map.primary(this.partition) {
         None => resolve_again(w, at, this, done),
-        Some(me) if me == w.nodes[at].id => match run(w, at, &this.request, true) {
-            Ran::Answered(reply, waits) => settle_answer(w, at, reply, waits, done),
-            Ran::Elsewhere(..) | Ran::Refused => resolve_again(w, at, this, done),
-        },
+        Some(me) if me == w.nodes[at].id => {
+            w.nodes[at].data.guest.known = u64::MAX;
+            match run(w, at, &this.request, true) {
+                Ran::Answered(reply, waits) => settle_answer(w, at, reply, waits, done),
+                Ran::Elsewhere(..) | Ran::Refused => resolve_again(w, at, this, done),
+            }
+        }
         Some(other) => {
             node::link(w, at, crate::consensus::place(other), Kind::Data, CONNECT, move |w, conn| {
                 let Some(conn) = conn else { return resolve_again(w, at, this, done) };
@@ -185,7 +191,11 @@ fn resolve(w: &mut World, at: usize, this: Forwarded, done: Done) {
                 let asked = &mut w.nodes[at].data.asked;
                 asked.retain(|asked| !asked.waiting.is_over());
                 asked.push(Asked { waiting: waiting.clone(), node: other, partition });
-                network::request(w, conn, Body::Forward(request), waiting);
+                // The map may be a newer one by now.
+                let map = w.nodes[at].state.cluster.map();
+                let epoch = map.partitions[usize::from(partition)].epoch;
+                let known = Known { version: map.version, epoch };
+                network::request(w, conn, Body::Forward(request, known), waiting);
             });
         }
     }
@@ -210,8 +220,14 @@ pub fn look_at_map(w: &mut World, at: usize) {
 }
 
 /// Answers another node's request.
-pub fn serve(w: &mut World, at: usize, conn: ConnId, id: u64, request: &[Vec<u8>]) {
-    let (reply, waits) = match run(w, at, request, true) {
+pub fn serve(w: &mut World, at: usize, conn: ConnId, id: u64, request: &[Vec<u8>], known: Known) {
+    let is_blind = w.errs(Fault::RunsLate, 100);
+    w.nodes[at].data.guest.known = if is_blind { u64::MAX } else { known.version };
+    let ran = run(w, at, request, true);
+    if matches!(ran, Ran::Answered(..)) {
+        crate::checks::after_serving_late(w, at, &request[1], known);
+    }
+    let (reply, waits) = match ran {
         Ran::Answered(reply, waits) => (Answer::Reply(Rc::new(reply)), waits),
         Ran::Refused | Ran::Elsewhere(..) => return network::reply(w, conn, id, None),
     };
@@ -327,7 +343,16 @@ fn apply_records(w: &mut World, at: usize) {
                 network::reply(w, conn, id, Some(Answer::Done));
             } else {
                 let (record, effects) = Record::read(&mut rest).expect("a record as it was written");
-                match applier.follower.apply(&state, record, effects) {
+                let mut effects = effects.to_vec();
+                if matches!(record, Record::Entry(_)) {
+                    if w.errs(Fault::AppliesTwice, 5) {
+                        effects.extend_from_within(..);
+                    }
+                    if w.errs(Fault::LeavesOut, 5) {
+                        effects.clear();
+                    }
+                }
+                match applier.follower.apply(&state, record, &effects) {
                     Verdict::Applied => {
                         applier.offset = records.len() - rest.len();
                         continue;

@@ -12,6 +12,7 @@ mod faults;
 mod history;
 mod network;
 mod node;
+mod planted;
 mod world;
 
 use std::cell::RefCell;

@@ -14,15 +14,22 @@ use std::rc::Rc;
 /// A cut that lasts so long breaks the connections across it; in ms.
 const SILENCE_MS: u64 = 3000;
 
+/// By what a request is sent to a node: the version of the map, and the epoch of the request's partition there.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    pub version: u64,
+    pub epoch: u64,
+}
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub enum Body {
     Lease(Asker),
     Propose(Change),
     Positions(u8, u64),
-    Join(Member),
-    /// A request of a client, for a partition.
-    Forward(Rc<Vec<Vec<u8>>>),
+    Join(Member, u64),
+    /// A request of a client, for a partition, with what was known when it was sent.
+    Forward(Rc<Vec<Vec<u8>>>, Known),
     /// Records of a feed.
     Feed(Rc<Vec<u8>>),
 }

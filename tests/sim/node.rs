@@ -3,6 +3,7 @@
 use crate::consensus::{self, Entry, Raft, Role};
 use crate::data::DataPlane;
 use crate::network::{self, Answer, Body, ConnId, Heard, Kind, Waiting};
+use crate::planted::Fault;
 use crate::world::{MS, World};
 use shoal::cluster::lead::{Asker, Leader, choose_voters};
 use shoal::cluster::lease::LEASE_MS;
@@ -136,8 +137,8 @@ fn ask_to_join(w: &mut World, at: usize) {
         return again(w);
     }
     let seed = others[w.rng.usize(..others.len())];
-    let me = member(&w.nodes[at]);
-    ask(w, at, seed, Body::Join(me), PATIENCE, move |w, heard| {
+    let (me, replaces) = (member(&w.nodes[at]), known_process(w, at));
+    ask(w, at, seed, Body::Join(me, replaces), PATIENCE, move |w, heard| {
         if !matches!(heard, Heard::Answer(_)) {
             again(w);
         }
@@ -170,20 +171,25 @@ pub fn restart(w: &mut World, at: usize) {
     w.on_node(at, 0, move |w| tell(w, at));
 }
 
+/// The process of a node that the cluster knows, as far as the node has heard.
+fn known_process(w: &World, at: usize) -> u64 {
+    consensus::map_of(w, at).members.get(&w.nodes[at].id).map_or(0, |member| member.incarnation)
+}
+
 /// Tells the cluster of the new process, again and again until it hears.
 fn tell(w: &mut World, at: usize) {
-    let me = member(&w.nodes[at]);
+    let (me, replaces) = (member(&w.nodes[at]), known_process(w, at));
     let then = move |w: &mut World, heard: Heard| {
         if !matches!(heard, Heard::Answer(_)) {
             w.on_node(at, 100 * MS, move |w| tell(w, at));
         }
     };
     if consensus::leader(w, at) == Some(w.nodes[at].id) {
-        return admit(w, at, me, move |w, admitted| {
+        return admit(w, at, me, replaces, move |w, admitted| {
             then(w, if admitted { Heard::Answer(Answer::Done) } else { Heard::Refused });
         });
     }
-    ask_leader(w, at, Body::Join(me), PATIENCE, then);
+    ask_leader(w, at, Body::Join(me, replaces), PATIENCE, then);
 }
 
 fn begin(w: &mut World, at: usize) {
@@ -278,27 +284,36 @@ pub fn handle(w: &mut World, at: usize, conn: ConnId, id: u64, body: Body) {
             let position = copies::positions(&w.nodes[at].state, number, epoch);
             network::reply(w, conn, id, position.ok().map(Answer::Position));
         }
-        Body::Join(member) => {
+        Body::Join(member, replaces) => {
             if w.nodes[at].raft.role == Role::Leader {
-                return admit(w, at, member, move |w, admitted| {
+                return admit(w, at, member, replaces, move |w, admitted| {
                     network::reply(w, conn, id, admitted.then_some(Answer::Done));
                 });
             }
-            ask_leader(w, at, Body::Join(member), PATIENCE, move |w, heard| {
+            ask_leader(w, at, Body::Join(member, replaces), PATIENCE, move |w, heard| {
                 let admitted = matches!(heard, Heard::Answer(_));
                 network::reply(w, conn, id, admitted.then_some(Answer::Done));
             });
         }
-        Body::Forward(request) => crate::data::serve(w, at, conn, id, &request),
+        Body::Forward(request, known) => crate::data::serve(w, at, conn, id, &request, known),
         Body::Feed(records) => crate::data::take_records(w, at, conn, id, records),
     }
 }
 
-fn admit(w: &mut World, at: usize, member: Member, then: impl FnOnce(&mut World, bool) + 'static) {
+fn admit(
+    w: &mut World,
+    at: usize,
+    member: Member,
+    replaces: u64,
+    then: impl FnOnce(&mut World, bool) + 'static,
+) {
     consensus::propose(w, at, Entry::Learner(member.id), move |w, added| match added {
-        Ok(_) => consensus::propose(w, at, Entry::Change(Change::Join(member)), move |w, joined| {
-            then(w, joined.is_ok());
-        }),
+        Ok(_) => {
+            let change = Change::Admit { member, replaces };
+            consensus::propose(w, at, Entry::Change(change), move |w, joined| {
+                then(w, joined.is_ok_and(|outcome| !matches!(outcome, Outcome::Refused(_))));
+            });
+        }
         Err(()) => then(w, false),
     });
 }
@@ -318,7 +333,8 @@ fn beat(w: &mut World, at: usize) {
     let asked_ns = clock(w, at);
     let then = move |w: &mut World, left_ns: Option<u64>| {
         if let Some(left_ns) = left_ns.filter(|_| !w.nodes[at].is_stopping) {
-            w.nodes[at].state.cluster.extend_lease(asked_ns + left_ns);
+            let more_ns = if w.errs(Fault::OutstaysItsLease, 100) { 3000 * MS } else { 0 };
+            w.nodes[at].state.cluster.extend_lease(asked_ns + left_ns + more_ns);
         }
         w.on_node(at, BEAT, move |w| beat(w, at));
     };
@@ -509,7 +525,9 @@ fn say_goodbye(w: &mut World, at: usize) {
 /// A change in few words.
 pub fn brief(entry: &Entry) -> String {
     match entry {
-        Entry::Change(Change::Join(member)) => format!("Join({} {:x})", member.id, member.incarnation),
+        Entry::Change(Change::Admit { member, replaces }) => {
+            format!("Admit({} {:x} in place of {replaces:x})", member.id, member.incarnation)
+        }
         Entry::Change(Change::Several(changes)) => format!("{changes:?}"),
         other => format!("{other:?}"),
     }

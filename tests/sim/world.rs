@@ -8,6 +8,7 @@ use crate::clients::Clients;
 use crate::consensus::Group;
 use crate::network::Network;
 use crate::node::Node;
+use crate::planted::Fault;
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -33,6 +34,8 @@ pub struct Setting {
     pub trouble_ms: u64,
     /// How long nothing goes wrong after something did, at most, in ms.
     pub pause_ms: u64,
+    /// What is done wrong on purpose.
+    pub planted: Option<Fault>,
 }
 
 impl Setting {
@@ -47,6 +50,7 @@ impl Setting {
             keys: rng.usize(4..=12),
             trouble_ms: rng.u64(3000..9000),
             pause_ms: rng.u64(200..2000),
+            planted: None,
         }
     }
 }
@@ -132,7 +136,7 @@ impl World {
             trace,
             nodes: Vec::new(),
             net: Network::default(),
-            group: Group::new(setting.partitions),
+            group: Group::new(setting.partitions, setting.planted),
             clients: Clients::new(&setting),
             checks: Checks::new(setting.partitions),
             trouble: true,
@@ -197,6 +201,11 @@ impl World {
     /// A time between two bounds in ms, in ns.
     pub fn between_ms(&mut self, low: u64, high: u64) -> u64 {
         self.rng.u64(low * MS..=high * MS)
+    }
+
+    /// Whether a fault that is planted happens now.
+    pub fn errs(&mut self, fault: Fault, percent: u32) -> bool {
+        self.setting.planted == Some(fault) && self.chance(percent)
     }
 
     pub fn chance(&mut self, percent: u32) -> bool {

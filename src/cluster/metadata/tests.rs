@@ -73,6 +73,21 @@ fn a_node_that_comes_back_empty_owns_nothing_that_others_have() {
     assert_eq!(metadata.apply(stale), Outcome::Refused(Refusal::OldIncarnation));
 }
 
+/// A node was started, killed and started again. The leader that the first of these processes had told of itself was cut off; what it had
+/// been told was agreed on after the second process was let in, which was one of a dead process from then on and never came back.
+#[test]
+fn a_process_that_has_ended_replaces_none() {
+    let mut metadata = copied();
+    let admit =
+        |incarnation, replaces| Change::Admit { member: Member { incarnation, ..member(1) }, replaces };
+    assert_eq!(metadata.apply(admit(102, 100)), Outcome::Changed);
+    assert_eq!(metadata.apply(admit(101, 100)), Outcome::Refused(Refusal::OldIncarnation));
+    assert_eq!(metadata.apply(admit(102, 100)), Outcome::Unchanged);
+    assert_eq!(metadata.members[&1].incarnation, 102);
+    assert_eq!(metadata.apply(admit(103, 102)), Outcome::Changed);
+    assert_eq!(metadata.apply(Change::Admit { member: member(3), replaces: 0 }), Outcome::Changed);
+}
+
 #[test]
 fn what_is_asked_in_an_old_epoch_is_refused() {
     let mut metadata = copied();

@@ -3,7 +3,9 @@ use crate::cluster::metadata::tests::member;
 use crate::cluster::metadata::{Change, Metadata};
 use crate::command::call::{Flow, Site, call};
 use crate::command::follow::{Follower, Verdict};
+use crate::command::forward::Cover;
 use crate::config::Config;
+use crate::state::partition::partition_of;
 use crate::state::replication::{Feed, Head, Record, Replication, Role};
 use crate::state::stats::Stats;
 use crate::store::entry::Mark;
@@ -36,6 +38,40 @@ fn run(state: &State, client: &mut Client, line: &str) -> Vec<u8> {
     let mut site = Site { state, stats, client, out: &mut out, clock: &mut clock, pause: Some(&|| {}) };
     assert_eq!(call(&mut site, args.as_args(), None), Flow::Next);
     out.take_bytes()
+}
+
+/// A node had lost a partition and got it back before a frame reached it that was sent in its first time there. It ran what that asked
+/// for, though the client had been told that nobody knew, and others had written since.
+#[test]
+fn what_was_sent_in_an_earlier_time_is_not_run() {
+    let state = node(Role::Primary, None);
+    let mut client = Client::new(state.clients.detached(), Arc::clone(state.acl.peer()));
+    client.is_peer = true;
+    let lines = [
+        "SET a 1",
+        "MSET a 1",
+        "EVAL return{redis.call('incr','a')} 0",
+        "EVAL return{redis.call('incr','a')} 1 a",
+    ];
+    for (since, known) in [(7, 6), (7, 7), (7, 8)] {
+        state.keyspace.each(|_, partition| {
+            if let Some(own) = &mut partition.replication {
+                own.since = since;
+            }
+        });
+        client.known = known;
+        for line in lines {
+            let reply = run(&state, &mut client, line);
+            let is_run = !std::mem::take(&mut client.refused) && !reply.starts_with(b"-");
+            assert_eq!(is_run, known >= since, "{line}: {}", reply.escape_ascii());
+        }
+        let mut cover = Cover::default();
+        cover.add(partition_of(b"a"));
+        client.cover = Some(cover);
+        drop(run(&state, &mut client, "FLUSHALL"));
+        assert_eq!(std::mem::take(&mut client.refused), known < since);
+        client.cover = None;
+    }
 }
 
 /// Everything in all partitions, in some order of the keys.

@@ -15,7 +15,7 @@ impl Copies {
         let (mut was_deposed, mut fed) = (false, BTreeSet::new());
         for (number, assignment) in map.numbered() {
             let mut partition = state.keyspace.enter(number);
-            was_deposed |= self.assign(&mut partition, number, assignment, now_ns);
+            was_deposed |= self.assign(&mut partition, number, assignment, (map.version, now_ns));
             if let Some(own) = &partition.replication {
                 fed.extend(own.sinks.iter().map(|sink| sink.feed.node));
             }
@@ -37,7 +37,7 @@ impl Copies {
         partition: &mut Partition,
         number: u8,
         assignment: &Assignment,
-        now_ns: u64,
+        (version, now_ns): (u64, u64),
     ) -> bool {
         let mut own =
             partition.replication.take().unwrap_or_else(|| Box::new(Replication::new(Role::Stranger, 0)));
@@ -47,6 +47,9 @@ impl Copies {
         if assignment.primary() != Some(self.me) {
             self.rising.remove(&number);
             partition.send_waiters_on();
+        }
+        if own.epoch != assignment.epoch {
+            own.since = version;
         }
         if assignment.primary() == Some(self.me) {
             if self.lead(&mut own, number, assignment, now_ns) {
