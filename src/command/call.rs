@@ -139,11 +139,11 @@ fn guard(site: &mut Site, row: &Row, args: Args) -> Result<(), CmdError> {
     }
     if flags.has(flag::SCRIPT) || is_exec(row.command) {
         // What a script may run is decided by the memory used when it begins.
-        site.client.script_oom = evict::is_over(site.state);
+        site.client.script_oom = evict::is_full(site.state);
     }
     // What is queued takes memory whatever it is.
     let queues = site.client.multi.is_some() && !runs_in_multi(row.command);
-    if (queues || flags.has(flag::DENYOOM)) && evict::is_over(site.state) && !is_paused(site) {
+    if (queues || flags.has(flag::DENYOOM)) && evict::is_full(site.state) && !is_paused(site) {
         return Err(error::OOM);
     }
     if site.client.script_oom && is_exec(row.command) && queued_needs_memory(site.client) && !is_paused(site)

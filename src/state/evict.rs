@@ -14,9 +14,15 @@ use crate::store::db::Db;
 use crate::store::entry::Entry;
 use crate::store::table::Keyed;
 use parking_lot::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
 
 /// Candidates kept.
 const POOL: usize = 16;
+/// How long it is borne that what clients are told of evicted keys takes more than the keys did; in ms.
+const BORNE_MS: i64 = 1000;
+/// How often what is told of a key is held on its way: the key itself, the message, the buffer it is sent from.
+const ON_ITS_WAY: usize = 3;
 /// Partitions looked at for candidates before it is clear that there are none.
 const LOOKS: usize = 4;
 
@@ -33,6 +39,10 @@ struct Candidate {
 #[derive(Default)]
 pub struct Eviction {
     pool: Mutex<Vec<Candidate>>,
+    /// By how many bytes memory is over its limit though enough was evicted.
+    excess: AtomicUsize,
+    /// Until when that is borne, as Unix time in ms.
+    borne_until_ms: AtomicI64,
 }
 
 /// What the policy prefers to lose.
@@ -63,17 +73,37 @@ pub fn is_over(state: &State) -> bool {
     max != 0 && crate::memory::used() > max
 }
 
-/// Evicts entries, `most` at the most, until memory is back under `maxmemory`.
+/// Whether so much memory is used that whatever needs more is refused. What clients are told of evicted keys takes memory too, until it
+/// is sent: that alone is no reason.
+#[inline]
+pub fn is_full(state: &State) -> bool {
+    let max = state.config.size(id::MAXMEMORY);
+    max != 0 && crate::memory::used() > max.saturating_add(state.eviction.excess.load(Relaxed))
+}
+
+/// Evicts entries, `most` at the most, until memory is back under `maxmemory`, or would be if nobody had to be told of it: what is told
+/// of an entry may well take more than the entry, and whoever evicted on for that would end with nothing. So that is borne for a while.
 ///
 /// Returns false if it cannot be brought there.
 pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -> bool {
+    let eviction = &state.eviction;
+    let over = || exactly_used().saturating_sub(state.config.size(id::MAXMEMORY));
     let Some((volatile, order)) = policy(state.config.choice(id::MAXMEMORY_POLICY)) else {
+        eviction.excess.store(0, Relaxed);
         return !is_over(state);
     };
-    let mut pool = state.eviction.pool.lock();
+    // Who was at it before may have left it so that it is borne.
+    let mut pool = eviction.pool.lock();
+    let is_borne = now_ms < eviction.borne_until_ms.load(Relaxed);
+    let borne = if is_borne { eviction.excess.load(Relaxed) } else { 0 };
+    let wanted = over().saturating_sub(borne);
+    if wanted == 0 {
+        return true;
+    }
     let mut rng = fastrand::Rng::new();
     let mut left = most;
-    while is_over(state) {
+    let mut freed = 0;
+    while over() > borne && freed < wanted {
         if left == 0 {
             return false;
         }
@@ -82,15 +112,22 @@ pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -
             pool.clear();
         }
         fill(state, &mut pool, &mut rng, volatile, order, now_ms);
-        let Some(best) = pool.pop() else { return false };
+        let Some(best) = pool.pop() else {
+            eviction.excess.store(0, Relaxed);
+            return false;
+        };
         let mut partition = state.keyspace.enter(best.partition);
         let h = crate::store::hash::hash(&best.key);
         let is_held = partition.is_held();
         let db = &mut partition.dbs[best.db];
         let fits =
             !is_held && db.find(h, &best.key).is_some_and(|entry| !volatile || entry.expires_at().is_some());
+        let before = exactly_used();
         let evicted = if fits { db.remove(h, &best.key) } else { None };
         if evicted.is_some() {
+            // With little memory for all partitions, what they keep for entries to come may be most of it.
+            db.release_unused();
+            freed += before.saturating_sub(exactly_used());
             state.key_changed(&mut partition, best.db, &best.key, NOBODY);
             partition.tell_copies(best.partition);
         }
@@ -98,10 +135,24 @@ pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -
         if let Some(entry) = evicted {
             stats.evicted.add(1);
             state.notify(notify::EVICTED, "evicted", best.db, entry.key());
+            let before = exactly_used();
+            std::mem::drop(entry);
+            freed += before.saturating_sub(exactly_used());
         }
         crate::memory::report();
     }
+    if is_borne {
+        eviction.excess.fetch_max(over(), Relaxed);
+    } else {
+        eviction.excess.store(over() * ON_ITS_WAY, Relaxed);
+        eviction.borne_until_ms.store(now_ms + BORNE_MS, Relaxed);
+    }
     true
+}
+
+fn exactly_used() -> usize {
+    crate::memory::report();
+    crate::memory::used()
 }
 
 /// Samples until the pool has something.

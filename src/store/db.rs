@@ -73,6 +73,16 @@ impl Db {
         self.fielded
     }
 
+    /// Gives back what was taken for entries of which there are none any more.
+    pub fn release_unused(&mut self) {
+        if self.volatile == 0 && self.fielded == 0 && self.unfinished.is_empty() {
+            self.wheel = Wheel::default();
+        }
+        if self.table.is_empty() {
+            self.table = Table::default();
+        }
+    }
+
     /// Whether [`Db::expire_due`] may have something to do, now or later.
     pub fn awaits_expiry(&self) -> bool {
         self.wheel.records() > 0 || !self.unfinished.is_empty()
