@@ -47,10 +47,13 @@ pub struct Config {
     /// The file this configuration was read from, as an absolute path.
     file: Option<PathBuf>,
     /// The words that follow `user` in such lines.
-    users: Vec<Vec<String>>,
+    users: Vec<UserLine>,
     /// The words that follow `cache` in such lines.
     caches: Vec<Vec<String>>,
 }
+
+/// The words behind `user` in a line of the file: the name, then ACL rules.
+pub type UserLine = Vec<Vec<u8>>;
 
 /// Who asks for a change, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -216,7 +219,7 @@ impl Config {
     }
 
     /// The `user` lines at start, a user each: the name, then ACL rules, which may hold passwords.
-    pub fn users(&self) -> &[Vec<String>] {
+    pub fn users(&self) -> &[UserLine] {
         &self.users
     }
 

@@ -9,7 +9,7 @@ use super::server::{container, write_help};
 use super::settings;
 use super::{Command, Cx, Flags, Group, command, flag, flags, parse, permission, table};
 use crate::cluster::metadata::{Setting, Settings};
-use crate::config::{acl_file, id};
+use crate::config::{UserLine, acl_file, id};
 use crate::error::Error;
 use crate::state::State;
 use crate::state::acl::catalogue::{Catalogue, Named};
@@ -110,23 +110,24 @@ pub fn load_users(state: &State) -> Result<(), Error> {
         state.acl.replace(users, all_channels(state));
         return Ok(());
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: Vec<&[u8]> = Vec::new();
     for line in lines {
         let Some((name, words)) = line.split_first() else { continue };
+        let shown = String::from_utf8_lossy(name);
         let refused = |what: &str| {
-            Err(Error::Conflict(format!("error in the declaration of the user '{name}': {what}")))
+            Err(Error::Conflict(format!("error in the declaration of the user '{shown}': {what}")))
         };
-        if has_blanks(name.as_bytes()) {
+        if has_blanks(name) {
             return refused("names of users cannot contain blanks");
         }
         if seen.contains(&&**name) {
             return refused("Duplicate user found. A user can only be defined once in config files");
         }
         seen.push(name);
-        let words = std::iter::once("reset").chain(words.iter().map(String::as_str)).map(str::as_bytes);
-        match state.acl.set_user(name.as_bytes(), words, all_channels(state)) {
+        let words = std::iter::once(&b"reset"[..]).chain(words.iter().map(Vec::as_slice));
+        match state.acl.set_user(name, words, all_channels(state)) {
             Ok(user) if !user.rules().enabled => {
-                tracing::info!("the user '{name}' is disabled: there is no 'on' among its rules");
+                tracing::info!("the user '{shown}' is disabled: there is no 'on' among its rules");
             }
             Ok(_) => {}
             Err(SetError::Rule(rule, why @ RuleError::Unknown)) => {
@@ -140,13 +141,12 @@ pub fn load_users(state: &State) -> Result<(), Error> {
     Ok(())
 }
 
-/// The `user` lines that make the users of now, as words; nothing if one of them is no text.
-pub fn user_lines(state: &State) -> Option<Vec<Vec<String>>> {
+/// The `user` lines that make the users of now.
+pub fn user_lines(state: &State) -> Vec<UserLine> {
     let words = |user: Arc<User>| {
-        let name = std::iter::once(String::from_utf8(user.name.to_vec()));
         let rules = user.rules().describe();
-        let rules: Vec<Vec<u8>> = rules.split(|byte| *byte == b' ').map(<[u8]>::to_vec).collect();
-        name.chain(rules.into_iter().map(String::from_utf8)).collect::<Result<_, _>>().ok()
+        let rules = rules.split(|byte| *byte == b' ').map(<[u8]>::to_vec);
+        std::iter::once(user.name.to_vec()).chain(rules).collect()
     };
     state.acl.users().into_iter().map(words).collect()
 }

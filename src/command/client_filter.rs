@@ -55,7 +55,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads options from the argument at `at` on. `list` is whether CLIENT LIST asks, whose ID takes several.
+    /// Reads options from the argument at `at` on. `list` is whether CLIENT LIST asks, to which no id is an impossible one.
     pub fn parse(state: &State, args: Args, mut at: usize, list: bool) -> Result<Filter, CmdError> {
         let mut filter = Filter::default();
         while let Some(option) = args.get(at) {
@@ -69,11 +69,8 @@ impl Filter {
             let test = match name {
                 b"id" => {
                     let mut ids = vec![client_id(value, list)?];
-                    while let Some(id) = args.get(at).and_then(parse_i64) {
-                        if !list {
-                            return Err(error::SYNTAX);
-                        }
-                        ids.push(u64::try_from(id).unwrap_or(0));
+                    while let Some(id) = args.get(at).filter(|arg| parse_i64(arg).is_some()) {
+                        ids.push(client_id(id, list)?);
                         at += 1;
                     }
                     filter.add_ids(&ids, wanted);

@@ -105,9 +105,7 @@ fn rewrite(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let users = match acl_file::path(&cx.state.config) {
         // Users are kept in a file of their own.
         Some(_) => Vec::new(),
-        None => super::acl::user_lines(cx.state).ok_or(CmdError::new(
-            "ERR Rewriting config file: the rules of a user are not valid UTF-8, so only an ACL file can hold them",
-        ))?,
+        None => super::acl::user_lines(cx.state),
     };
     match cx.state.config.rewrite(Some(&users)) {
         Ok(()) => {

@@ -8,6 +8,7 @@ use super::settings;
 use super::{Command, Cx, Flags, Group, command, flag, flags, spec};
 use crate::cluster::metadata::{Setting, Settings};
 use crate::script::library::Libraries;
+use crate::script::shebang::library_name;
 use crate::script::{Host, Style, Verdict};
 use crate::state::State;
 use crate::store::rdb;
@@ -167,6 +168,10 @@ impl Host for Load<'_> {
             return Verdict::Continue;
         }
         Verdict::Kill("FUNCTION LOAD timeout")
+    }
+
+    fn is_due(&self) -> bool {
+        false
     }
 }
 
@@ -370,6 +375,10 @@ fn function_restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
     }
     for source in sources {
+        let name = library_name(&source).ok().filter(|(name, _)| restored.all.contains_key(name));
+        if let (Some((name, _)), false) = (name, policy == b"replace") {
+            return Err(CmdError::with(format!("ERR Library {name} already exists")));
+        }
         load(cx.clock, &mut restored, &source, policy == b"replace")?;
     }
     *libraries = Some(restored);

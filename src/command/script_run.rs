@@ -21,6 +21,9 @@ use crate::text::number::parse_i64;
 use shoal_protocol::resp::{Args, Output, OwnedArgs, Proto};
 use std::borrow::Cow;
 
+/// Time of a script's commands after which the time is looked at, in ns.
+const LOOK_NS: u64 = 5_000_000;
+
 /// A script to be run.
 pub struct Script<'a> {
     /// Its machine.
@@ -73,6 +76,7 @@ pub fn run(cx: &mut Cx, script: &Script, request: Args, keys: Args, args: Args) 
     let state = cx.state;
     let running = state.scripts.begin();
     let (db, waiting, began_ms) = (cx.client.db, cx.client.waiting, cx.clock.unix_ms);
+    let looked_ns = cx.clock.now_ns();
     cx.client.waiting = Waiting::Denied;
     cx.client.in_script = true;
     let mut reply = std::mem::take(cx.out);
@@ -85,6 +89,7 @@ pub fn run(cx: &mut Cx, script: &Script, request: Args, keys: Args, args: Args) 
         one_slot: !flags.compatible && !flags.allow_cross_slot && state.config.flag(id::CLUSTER_ENABLED),
         slot: keys.get(0).map(slot),
         began_ms,
+        looked_ns,
         script,
         request,
         overran: false,
@@ -111,6 +116,8 @@ struct Run<'x, 's, 'c> {
     /// The slot of its first key.
     slot: Option<u16>,
     began_ms: i64,
+    /// The clock's last reading when the time was last looked at.
+    looked_ns: u64,
     script: &'x Script<'x>,
     request: Args<'x>,
     overran: bool,
@@ -172,7 +179,11 @@ impl Host for Run<'_, '_, '_> {
     }
 
     fn call(&mut self, args: Args<'_>, out: &mut Output) -> Result<(), String> {
-        let row = self.admit(args)?;
+        let row = self.admit(args).inspect_err(|_| {
+            if let Some(row) = table::find_any_count(args) {
+                self.cx.stats.commands[row.id].rejected.add(1);
+            }
+        })?;
         let cx = &mut *self.cx;
         if cx.keys.is_copy() {
             if cx.keys.has_missed() {
@@ -216,7 +227,12 @@ impl Host for Run<'_, '_, '_> {
         self.cx.state.count_error(self.cx.stats, text.as_bytes());
     }
 
+    fn is_due(&self) -> bool {
+        self.cx.clock.now_ns() - self.looked_ns > LOOK_NS
+    }
+
     fn interrupt(&mut self) -> Verdict {
+        self.looked_ns = self.cx.clock.now_ns();
         let cx = &mut *self.cx;
         if cx.keys.has_missed() {
             return Verdict::Kill("The script is run again with further keys.");

@@ -10,9 +10,10 @@
 use std::path::{Path, PathBuf};
 
 use super::table::Id;
-use super::{Config, id};
+use super::{Config, UserLine, id};
 use crate::error::{BadDirective, Error, Place};
 use crate::text::glob::glob_match;
+use crate::text::words::{self, quote};
 
 /// Files that include one another deeper than this do so in a circle.
 const DEEPEST_INCLUDE: usize = 16;
@@ -57,6 +58,10 @@ fn load_lines(
             continue;
         }
         let place = place(number + 1);
+        if let Some(user) = user_of(line) {
+            config.users.push(user);
+            continue;
+        }
         let words = words_of(&place, line)?;
         apply(config, &place, &words, depth)?;
     }
@@ -72,7 +77,9 @@ pub(super) fn apply(config: &mut Config, place: &Place, words: &[String], depth:
     }
     let refuse = |reason: &str, expected: &str| Err(bad(place, words, reason, expected));
     match name.to_ascii_lowercase().as_str() {
-        "user" if !given.is_empty() => config.users.push(given.to_vec()),
+        "user" if !given.is_empty() => {
+            config.users.push(given.iter().map(|word| word.clone().into_bytes()).collect());
+        }
         "cache" if !given.is_empty() => config.caches.push(given.to_vec()),
         "include" if given.len() == 1 => {
             if depth == DEEPEST_INCLUDE {
@@ -99,124 +106,16 @@ pub(super) fn is_directive(name: &str) -> bool {
     Id::find(name).is_some() || NOT_ROWS.iter().chain(&IGNORED).any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Splits a line into words: blanks part them; in double quotes, `\n \r \t \a \b \xHH` and any escaped byte;
-/// in single quotes, `\'`. A closing quote must end its word. `None` when quotes are not balanced.
-pub(super) fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut words = Vec::new();
-    let mut rest = line.trim_ascii_start();
-    while !rest.is_empty() {
-        let (word, after) = take_word(rest)?;
-        words.push(word);
-        rest = after.trim_ascii_start();
-    }
-    Some(words)
-}
-
 /// The words of a directive as a line that reads back as them.
 pub(super) fn join(words: &[String]) -> String {
-    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    words.iter().map(|word| quote(word.as_bytes())).collect::<Vec<_>>().join(" ")
 }
 
-/// A word, in quotes where it needs them.
-pub(super) fn quote(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\'' && b != b'\\';
-    if !word.is_empty() && !word.starts_with('#') && word.bytes().all(|b| plain(b) || b >= 0x80) {
-        return word.into();
-    }
-    let mut quoted = String::from('"');
-    for char in word.chars() {
-        match char {
-            '"' | '\\' => quoted.extend(['\\', char]),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            _ if char.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", char as u32)),
-            _ => quoted.push(char),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-fn take_word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut word = Vec::new();
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match byte {
-            b'"' => {
-                at = take_double_quoted(text, at + 1, &mut word)?;
-                return ends_word(text, at).then(|| (word, &text[at..]));
-            }
-            b'\'' => {
-                at = take_single_quoted(text, at + 1, &mut word)?;
-                return ends_word(text, at).then(|| (word, &text[at..]));
-            }
-            _ if is_blank(byte) => break,
-            _ => {
-                word.push(byte);
-                at += 1;
-            }
-        }
-    }
-    Some((word, &text[at..]))
-}
-
-/// Reads up to the closing quote; gives the place after it.
-fn take_double_quoted(text: &[u8], mut at: usize, word: &mut Vec<u8>) -> Option<usize> {
-    loop {
-        match &text[at..] {
-            [b'"', ..] => return Some(at + 1),
-            [b'\\', b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                word.push(hex(*high) << 4 | hex(*low));
-                at += 4;
-            }
-            [b'\\', escaped, ..] => {
-                word.push(match escaped {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'a' => 7,
-                    b'b' => 8,
-                    other => *other,
-                });
-                at += 2;
-            }
-            [byte, ..] => {
-                word.push(*byte);
-                at += 1;
-            }
-            [] => return None,
-        }
-    }
-}
-
-fn take_single_quoted(text: &[u8], mut at: usize, word: &mut Vec<u8>) -> Option<usize> {
-    loop {
-        match &text[at..] {
-            [b'\'', ..] => return Some(at + 1),
-            [b'\\', b'\'', ..] => {
-                word.push(b'\'');
-                at += 2;
-            }
-            [byte, ..] => {
-                word.push(*byte);
-                at += 1;
-            }
-            [] => return None,
-        }
-    }
-}
-
-fn ends_word(text: &[u8], at: usize) -> bool {
-    text.get(at).is_none_or(|&byte| is_blank(byte))
-}
-
-fn is_blank(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == 0 || byte == 0x0b
-}
-
-fn hex(digit: u8) -> u8 {
-    (digit as char).to_digit(16).unwrap_or(0) as u8
+/// What a `user` line says of whom. Names and patterns are bytes, unlike all else in a file.
+fn user_of(line: &[u8]) -> Option<UserLine> {
+    let mut words = words::split(line)?;
+    let is_user = words.len() > 1 && words[0].eq_ignore_ascii_case(b"user");
+    is_user.then(|| words.split_off(1))
 }
 
 /// The words of a line, as text.
@@ -224,7 +123,7 @@ pub(super) fn words_of(place: &Place, line: &[u8]) -> Result<Vec<String>, Error>
     let shown = || -> Vec<String> {
         String::from_utf8_lossy(line).split_ascii_whitespace().map(String::from).collect()
     };
-    let words = split_words(line)
+    let words = words::split(line)
         .ok_or_else(|| bad(place, &shown(), "unbalanced quotes in configuration line", ""))?;
     let text = words.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
     text.map_err(|_| bad(place, &shown(), "the line is not valid UTF-8", ""))
@@ -238,7 +137,7 @@ fn assign(config: &mut Config, id: Id, given: &[String]) -> Result<(), super::Re
     let mut words = match given {
         // `save "900 1"` is `save 900 1`, so that one argument of a shell can carry them all.
         [one] if id.row().kind.takes_words() && !one.is_empty() => {
-            let split = split_words(one.as_bytes()).ok_or("unbalanced quotes in configuration line")?;
+            let split = words::split(one.as_bytes()).ok_or("unbalanced quotes in configuration line")?;
             split.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect()
         }
         _ => given.to_vec(),

@@ -140,6 +140,10 @@ fn served(args: &[&str]) -> Config {
     }
 }
 
+fn user(words: &[&[u8]]) -> UserLine {
+    words.iter().map(|word| word.to_vec()).collect()
+}
+
 /// A directory of its own for a test, removed with it.
 struct Scratch(PathBuf);
 
@@ -364,7 +368,7 @@ fn a_file_is_read_as_redis_reads_it() {
             .starts_with("normal 1024 0 0 slave 2048 0 0 pubsub 33554432")
     );
     assert_eq!(&*config.text(id::BIND), "10.0.0.2 10.0.0.3");
-    assert_eq!(config.users(), [["alice", "on", "> pw", "~*", "+@all"]]);
+    assert_eq!(config.users(), [user(&[b"alice", b"on", b"> pw", b"~*", b"+@all"])]);
     assert_eq!(config.caches(), [["sessions", "db=1", "ttl=20m"]]);
     assert_eq!(&*read("save 1 1\nsave \"\"\nsave 2 2\n").expect("correct").text(id::SAVE), "2 2");
 }
@@ -472,7 +476,7 @@ fn the_command_line_overrides_the_file() {
     assert_eq!(one(&config, "shutdown-on-sigint"), "nosave now");
     assert_eq!(config.size(id::MAXMEMORY), 1 << 30);
     assert_eq!(&*served(&["--save", ""]).text(id::SAVE), "");
-    assert_eq!(served(&["--user", "alice", "on"]).users(), [["alice", "on"]]);
+    assert_eq!(served(&["--user", "alice", "on"]).users(), [user(&[b"alice", b"on"])]);
     // Where a container's definition gives each directive as one argument.
     let config = served(&["--maxmemory 1gb", "--requirepass 'two words'"]);
     assert_eq!((config.size(id::MAXMEMORY), &*config.text(id::REQUIREPASS)), (1 << 30, "two words"));
@@ -547,7 +551,7 @@ fn a_rewritten_file_reads_back_as_what_was_so() {
     let path =
         scratch.write("x.conf", &format!("port 7000\nuser a on\nuser b on\ninclude {here}/late.inc\n"));
     let config = Config::load(&path).expect("correct");
-    let users = vec![vec!["c".to_string(), "on".into(), "> x".into()]];
+    let users = vec![user(&[b"c", b"on", b"> x", b"~\xff*"])];
     let _ = change(
         &config,
         &[
@@ -568,5 +572,8 @@ fn a_rewritten_file_reads_back_as_what_was_so() {
     assert_eq!(format!("{config:?}"), format!("{again:?}"));
     assert_eq!(again.users(), users);
     let text = fs::read_to_string(&path).expect("there");
-    assert!(text.starts_with(&format!("port 7003\nuser c on \"> x\"\ninclude {here}/late.inc\n")), "{text}");
+    assert!(
+        text.starts_with(&format!("port 7003\nuser c on \"> x\" \"~\\xff*\"\ninclude {here}/late.inc\n")),
+        "{text}"
+    );
 }

@@ -37,6 +37,8 @@ pub trait Host {
     fn count_error(&mut self, text: &str);
     /// Looks at the time, now and then.
     fn interrupt(&mut self) -> Verdict;
+    /// After a command: whether so much time has passed that [`Host::interrupt`] is due, however few instructions it took.
+    fn is_due(&self) -> bool;
 }
 
 thread_local! {

@@ -211,10 +211,14 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Looks at the time now and then. A script to be killed is stopped at every line, so that it cannot catch its end.
+/// Looks at the time now and then, at the latest after `triggers`: a command that took long has it looked at once. A script to be killed is stopped at every line, so that it cannot catch its end.
 fn watch(lua: &Lua, triggers: HookTriggers) -> Result<()> {
     lua.set_global_hook(triggers, |lua, debug| match host::with(|host| host.interrupt()) {
-        None | Some(Verdict::Continue) => Ok(VmState::Continue),
+        None => Ok(VmState::Continue),
+        Some(Verdict::Continue) => {
+            watch(lua, HookTriggers::new().every_nth_instruction(INTERVAL))?;
+            Ok(VmState::Continue)
+        }
         // The prelude is what catches the error.
         Some(Verdict::Kill(_)) if debug.source().source.as_deref() == Some(PRELUDE) => Ok(VmState::Continue),
         Some(Verdict::Kill(text)) => {

@@ -1,5 +1,7 @@
 //! The first line of a script or library: `#!lua name=<library> flags=<flag>,...`.
 
+use crate::text;
+
 /// What a script promises and allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ScriptFlags {
@@ -53,14 +55,14 @@ pub fn script_flags(source: &[u8]) -> Result<(ScriptFlags, usize), String> {
     let Some(end) = memchr::memchr(b'\n', source) else {
         return Err("ERR Invalid script shebang".to_string());
     };
-    let line = String::from_utf8_lossy(&source[..end]);
-    let mut parts = line.split(' ');
+    let mut parts =
+        words(&source[..end]).ok_or_else(|| "ERR Invalid engine in script shebang".to_string())?.into_iter();
     let engine = parts.next().unwrap_or_default();
     if engine != "#!lua" {
         return Err(format!("ERR Unexpected engine in script shebang: {engine}"));
     }
     let mut flags = ScriptFlags::default();
-    for part in parts.filter(|part| !part.is_empty()) {
+    for part in parts {
         let Some(names) = part.strip_prefix("flags=") else {
             return Err(format!("ERR Unknown lua shebang option: {part}"));
         };
@@ -78,9 +80,10 @@ pub fn library_name(source: &[u8]) -> Result<(String, usize), String> {
     let Some(end) = source.starts_with(b"#!").then(|| memchr::memchr(b'\n', source)).flatten() else {
         return Err("ERR Missing library metadata".to_string());
     };
-    let line = String::from_utf8_lossy(&source[2..end]).into_owned();
-    let mut parts = line.split_ascii_whitespace();
+    let mut parts =
+        words(&source[..end]).ok_or_else(|| "ERR Invalid library metadata".to_string())?.into_iter();
     let engine = parts.next().unwrap_or_default();
+    let engine = engine.strip_prefix("#!").unwrap_or_default();
     let mut name = None;
     for part in parts {
         match part.split_once('=') {
@@ -105,6 +108,12 @@ pub fn library_name(source: &[u8]) -> Result<(String, usize), String> {
         return Err(format!("ERR Engine '{engine}' not found"));
     }
     Ok((name, end))
+}
+
+/// The words of a first line, which may stand in quotes; nothing if those are not balanced.
+fn words(line: &[u8]) -> Option<Vec<String>> {
+    let words = text::words::split(line)?;
+    Some(words.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect())
 }
 
 /// Whether a library or a function may be called this.

@@ -95,7 +95,12 @@ enum Answer {
 unsafe extern "C-unwind" fn redis_call(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: Lua hands out a valid state; the upvalue is the one of `define_calls`. This frame owns nothing.
     unsafe {
-        match answer(state) {
+        let answer = answer(state);
+        if host::with_script(|host| host.is_due()) == Some(true) {
+            // The hook that looks at the time comes with the next instruction.
+            ffi::lua_sethook(state, ffi::lua_gethook(state), ffi::lua_gethookmask(state), 1);
+        }
+        match answer {
             Answer::Reply => 1,
             Answer::Error if ffi::lua_toboolean(state, ffi::lua_upvalueindex(1)) == 0 => 1,
             Answer::Error | Answer::Raised => ffi::lua_error(state),

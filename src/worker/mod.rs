@@ -38,6 +38,10 @@ pub struct Worker {
     own_stack: Cell<Option<OwnStack>>,
 }
 
+/// Bytes of a stack of its own, of which only what is used is ever memory. A script may return tables that are nested some two
+/// thousand deep, which took one megabyte and more where the program was not optimised.
+const OWN_STACK: usize = 16 << 20;
+
 /// A stack for a turn that can be paused, and its buffers.
 pub struct OwnStack {
     /// The stack.
@@ -88,7 +92,7 @@ impl Worker {
     /// A stack for a turn that can be paused.
     pub fn take_stack(&self) -> OwnStack {
         self.own_stack.take().unwrap_or_else(|| OwnStack {
-            stack: DefaultStack::default(),
+            stack: DefaultStack::new(OWN_STACK).expect("there is room for a stack"),
             scratch: Box::new(Scratch::new(0)),
         })
     }

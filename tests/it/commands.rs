@@ -1,6 +1,8 @@
 //! Commands that a conversation cannot hold: they take long, or their reply must be looked into.
 
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use shoal_testkit::Value;
 
@@ -66,4 +68,90 @@ fn what_is_dumped_can_be_restored() {
         assert!((90_000..=100_000).contains(&ttl), "{ttl}");
         assert_eq!(client.call(&["DEL", "copy"]).expect("a reply"), Value::Int(1));
     }
+}
+
+/// A library that is there already is called by its bare name by who restores, in quotes by who loads.
+#[test]
+fn functions_can_be_dumped_and_restored() {
+    let node = harness::node(&[]);
+    let mut client = node.connect();
+    let mut say = |words: &[&[u8]]| client.call(words).expect("a reply");
+    let library: &[u8] = b"#!lua name='one'\nredis.register_function('f', function() return 1 end)";
+    assert_eq!(say(&[b"FUNCTION", b"LOAD", library]).to_string(), "\"one\"");
+    let dump = say(&[b"FUNCTION", b"DUMP"]);
+    let payload = dump.text().expect("a payload");
+    assert_eq!(say(&[b"FUNCTION", b"RESTORE", payload]).to_string(), "-ERR Library one already exists");
+    let again = say(&[b"FUNCTION", b"LOAD", library]);
+    assert_eq!(again.to_string(), "-ERR Library 'one' already exists");
+    assert_eq!(say(&[b"FUNCTION", b"RESTORE", payload, b"REPLACE"]).to_string(), "+OK");
+    assert_eq!(say(&[b"FCALL", b"f", b"0"]).to_string(), ":1");
+}
+
+/// The time was looked at after so many instructions, of which a script has few between commands that take long: nobody heard BUSY, and
+/// nobody could end it.
+#[test]
+fn a_script_that_only_runs_commands_can_be_ended() {
+    let node = harness::node(&["--busy-reply-threshold", "50"]);
+    let mut client = node.connect();
+    let elements: Vec<String> = (0..50_000).map(|i| format!("element {i}")).collect();
+    let push = [vec!["RPUSH".to_string(), "l".to_string()], elements].concat();
+    assert_eq!(client.call(&push).expect("a reply").to_string(), ":50000");
+    let mut runner = node.connect();
+    let script = "while true do pcall(redis.call, 'LRANGE', KEYS[1], 0, -1) end";
+    runner.send(&["EVAL", script, "1", "l"]).expect("sent");
+    let until = Instant::now() + Duration::from_secs(60);
+    while !client.line("PING").expect("a reply").to_string().starts_with("-BUSY") {
+        assert!(Instant::now() < until, "nobody hears that a script runs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(client.line("SCRIPT KILL").expect("a reply").to_string(), "+OK");
+    let ended = runner.recv_within(Duration::from_secs(60)).expect("a running node").expect("a reply");
+    assert!(ended.to_string().starts_with("-ERR Script killed by user with SCRIPT KILL."), "{ended}");
+    assert_eq!(client.line("PING").expect("a reply").to_string(), "+PONG");
+}
+
+/// Tables nested as deep as may be took more stack than there was, and the node with them.
+#[test]
+fn what_a_script_returns_may_be_deep() {
+    let node = harness::node(&[]);
+    let mut stream = TcpStream::connect(node.resp_addr()).expect("a running node");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a TCP socket");
+    stream.write_all(b"EVAL \"local a = {}; a[1] = a; return a\" 0\r\n").expect("sent");
+    let mut line = String::new();
+    let mut reply = BufReader::new(&stream);
+    while line.is_empty() || line.starts_with('*') {
+        line.clear();
+        reply.read_line(&mut line).expect("a reply");
+    }
+    assert_eq!(line, "-ERR reached lua stack limit\r\n");
+    assert_eq!(node.connect().line("PING").expect("a reply").to_string(), "+PONG");
+}
+
+/// Each evicted key was told to the clients that cache it, which took more memory than the key: all keys went.
+#[test]
+fn telling_of_evicted_keys_evicts_no_more() {
+    let node = harness::node(&["--maxmemory-policy", "allkeys-lru"]);
+    let mut caching: Vec<_> = (0..10).map(|_| node.connect()).collect();
+    for client in &mut caching {
+        client.line("HELLO 3").expect("a reply");
+        assert_eq!(client.line("CLIENT TRACKING ON").expect("a reply").to_string(), "+OK");
+    }
+    let mut client = node.connect();
+    for at in 0..300 {
+        let key = format!("{at}{}", "x".repeat(1000));
+        assert_eq!(client.call(&["SET", &key, "v"]).expect("a reply").to_string(), "+OK");
+        for client in &mut caching {
+            assert_eq!(client.call(&["GET", &key]).expect("a reply").to_string(), "\"v\"");
+        }
+    }
+    let info = client.line("INFO memory").expect("a reply");
+    let info = String::from_utf8_lossy(info.text().expect("text")).into_owned();
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("a figure");
+    let limit = used.parse::<u64>().expect("a number") - 40_000;
+    let set = client.call(&["CONFIG", "SET", "maxmemory", &limit.to_string()]).expect("a reply");
+    assert_eq!(set.to_string(), "+OK");
+    client.line("PING").expect("a reply");
+    client.line("CONFIG SET maxmemory 0").expect("a reply");
+    let left = client.line("DBSIZE").expect("a reply");
+    assert!(matches!(left, Value::Int(100..=300)), "{left} keys are left");
 }
