@@ -451,6 +451,14 @@ impl Consensus {
         }
     }
 
+    /// Notes that the process of `node` has ended its links, by which this node heard of it: if it led, others need not wait until it has
+    /// been silent for long.
+    pub fn note_gone(&self, node: NodeId) {
+        if self.inner.raft.metrics().borrow().current_leader == Some(node) {
+            self.inner.pulse.stop();
+        }
+    }
+
     /// Answers a message from another member: a frame whose kind [is our own](is_own_kind). The error is for the log, and to be told to
     /// the sender as a refusal.
     pub async fn handle(&self, kind: u8, payload: &[u8]) -> io::Result<Vec<u8>> {
@@ -465,7 +473,7 @@ impl Consensus {
             VOTE => {
                 let answer = raft.vote(decode(payload)?).await.map_err(io::Error::other)?;
                 if answer.vote_granted {
-                    self.inner.pulse.beat();
+                    self.inner.pulse.vote();
                 }
                 encode(&answer)
             }
@@ -537,10 +545,15 @@ fn refusal(error: RaftError<NodeId, ClientWriteError<NodeId, BasicNode>>) -> Pro
     }
 }
 
-/// The library's settings. Its own elections are off; its lease, within which a voter refuses another candidate, ends when
-/// pre-votes begin to be given.
+/// The library's settings. Its own elections are off; its lease, within which a voter refuses another candidate, ends before
+/// pre-votes are given.
 fn settings(config: &Config) -> Result<openraft::Config, StoreError> {
-    if config.election_min_ms <= 2 * config.heartbeat_ms || config.election_max_ms < config.election_min_ms {
+    let long_enough =
+        config.election_min_ms > election::LEASE_MS && election::LEASE_MS > config.heartbeat_ms + 1;
+    if !long_enough
+        || config.election_min_ms <= 2 * config.heartbeat_ms
+        || config.election_max_ms < config.election_min_ms
+    {
         return Err(StoreError::Config(format!(
             "a heartbeat of {} ms does not fit elections after {} to {} ms",
             config.heartbeat_ms, config.election_min_ms, config.election_max_ms
@@ -549,8 +562,8 @@ fn settings(config: &Config) -> Result<openraft::Config, StoreError> {
     let settings = openraft::Config {
         cluster_name: "shoal".into(),
         heartbeat_interval: config.heartbeat_ms,
-        election_timeout_min: config.election_min_ms - 1,
-        election_timeout_max: config.election_min_ms,
+        election_timeout_min: election::LEASE_MS - 1,
+        election_timeout_max: election::LEASE_MS,
         enable_elect: false,
         install_snapshot_timeout: config.propose_ms,
         max_payload_entries: 64,

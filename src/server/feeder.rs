@@ -33,7 +33,7 @@ pub(super) async fn run(worker: Rc<Worker>, feed: Arc<Feed>) {
         }
         tokio::time::sleep(AGAIN).await;
     }
-    let Some(link) = link else { return feed.break_off() };
+    let Some(link) = link else { return break_off(&worker, &feed) };
     let sender = link.sender();
     let mut feeding =
         Feeding { feed: Arc::clone(&feed), sender, under_way: VecDeque::new(), sent: 0, left: Vec::new() };
@@ -42,8 +42,13 @@ pub(super) async fn run(worker: Rc<Worker>, feed: Arc<Feed>) {
         () = poll_fn(|task| feeding.poll(task)) => {}
     }
     if !feed.is_over() {
-        feed.break_off();
+        break_off(&worker, &feed);
     }
+}
+
+fn break_off(worker: &Worker, feed: &Feed) {
+    feed.break_off();
+    worker.state.cluster.note_broken();
 }
 
 struct Feeding {

@@ -11,7 +11,7 @@ use super::{feeder, listeners};
 use crate::cluster::consensus::{self, Consensus, Owner, ProposeError};
 use crate::cluster::joining::{address_of, candidates};
 use crate::cluster::lead::{Asker, Leader, choose_voters};
-use crate::cluster::link::{Frame, Identity, Limits, Link, Sender, VERSIONS};
+use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender, VERSIONS};
 use crate::cluster::metadata::{Change, Member, Metadata, NodeId, Outcome, Standing};
 use crate::config::id;
 use crate::error::Error;
@@ -28,6 +28,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -144,6 +145,8 @@ struct Mesh {
     state: Arc<State>,
     links: Arc<Mutex<HashMap<String, Sender>>>,
     incoming: UnboundedSender<(Sender, Frame)>,
+    /// Who has ended a link.
+    gone: UnboundedSender<NodeId>,
 }
 
 impl Mesh {
@@ -156,7 +159,7 @@ impl Mesh {
         let connected = timeout(peer::HANDSHAKE, peer::connect(address, Purpose::Control, &identity));
         let link = connected.await?.map_err(|error| io::Error::other(error.to_string()))?;
         let sender = link.sender();
-        tokio::spawn(carry(link, self.incoming.clone()));
+        tokio::spawn(self.clone().carry(link));
         self.links.lock().insert(address.to_string(), sender.clone());
         Ok(sender)
     }
@@ -166,18 +169,23 @@ impl Mesh {
         let answer = timeout(PATIENCE, sender.request(kind, payload)).await?;
         answer.map(|bytes| bytes.to_vec()).map_err(|error| io::Error::other(error.to_string()))
     }
+
+    async fn carry(self, link: Link) {
+        let node = link.peer().node;
+        let incoming = self.incoming;
+        let end = link.run(move |sender, frame| drop(incoming.send((sender.clone(), frame)))).await;
+        tracing::debug!("a link with node {node:016x} has ended: {end}");
+        if matches!(*end, LinkError::Ended) {
+            // Nobody listens once this node stops.
+            let _ = self.gone.send(node);
+        }
+    }
 }
 
 impl consensus::Transport for Mesh {
     async fn call(&self, _: NodeId, address: &str, kind: u8, payload: Vec<u8>) -> io::Result<Vec<u8>> {
         self.ask(address, kind, &payload).await
     }
-}
-
-async fn carry(link: Link, incoming: UnboundedSender<(Sender, Frame)>) {
-    let node = link.peer().node;
-    let end = link.run(move |sender, frame| drop(incoming.send((sender.clone(), frame)))).await;
-    tracing::debug!("a link with node {node:016x} has ended: {end}");
 }
 
 /// This node, as the cluster's thread sees it.
@@ -189,6 +197,7 @@ struct This {
     secret: Vec<u8>,
     mesh: Mesh,
     incoming: RefCell<Option<UnboundedReceiver<(Sender, Frame)>>>,
+    gone: RefCell<Option<UnboundedReceiver<NodeId>>>,
     consensus: RefCell<Option<Consensus>>,
     /// What it does where it leads.
     leader: RefCell<Leader>,
@@ -203,7 +212,8 @@ struct This {
 impl This {
     fn new(state: Arc<State>, setup: &Setup, ports: (u16, u16), jobs: Vec<UnboundedSender<Job>>) -> This {
         let (sender, incoming) = unbounded_channel();
-        let mesh = Mesh { state: Arc::clone(&state), links: Arc::default(), incoming: sender };
+        let (gone, leavers) = unbounded_channel();
+        let mesh = Mesh { state: Arc::clone(&state), links: Arc::default(), incoming: sender, gone };
         let config = &state.config;
         let me = Member {
             id: setup.node,
@@ -225,6 +235,7 @@ impl This {
             secret,
             mesh,
             incoming: RefCell::new(Some(incoming)),
+            gone: RefCell::new(Some(leavers)),
             consensus: RefCell::default(),
             leader: RefCell::default(),
             copies: RefCell::new(copies),
@@ -257,6 +268,12 @@ impl This {
         if let Err(error) = self.propose(Change::Down(self.id())).await {
             tracing::debug!("the others have to find out that this node goes: {error}");
         }
+        // What a leader has committed others learn by what it says next.
+        if let Some(consensus) = self.consensus()
+            && consensus.confirm_quorum().await.is_ok()
+        {
+            sleep(CARE).await;
+        }
     }
 
     async fn live(self: Rc<Self>, setup: Setup) {
@@ -266,6 +283,16 @@ impl This {
             spawn_local(async move {
                 while let Some((sender, frame)) = incoming.recv().await {
                     spawn_local(Rc::clone(&this).answer(sender, frame));
+                }
+            });
+        }
+        if let Some(mut gone) = self.gone.borrow_mut().take() {
+            let this = Rc::clone(&self);
+            spawn_local(async move {
+                while let Some(node) = gone.recv().await {
+                    if let Some(consensus) = this.consensus() {
+                        consensus.note_gone(node);
+                    }
                 }
             });
         }
@@ -350,7 +377,7 @@ impl This {
                         }
                         let node = link.peer().node;
                         tracing::debug!("node {node:016x} at {from} has connected");
-                        tokio::spawn(carry(link, self.mesh.incoming.clone()));
+                        tokio::spawn(self.mesh.clone().carry(link));
                     }
                     Err(error) => tracing::warn!("refused a link from {from}: {error}"),
                 }
@@ -736,8 +763,11 @@ impl This {
         loop {
             let cluster = &self.state.cluster;
             let is_busy = self.copies.borrow().is_busy(&cluster.map());
-            let newer = std::future::poll_fn(|task| cluster.poll_newer(seen, task));
-            let _ = timeout(if is_busy { CARE } else { IDLE }, newer).await;
+            let news = std::future::poll_fn(|task| match cluster.poll_broken(task) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => cluster.poll_newer(seen, task),
+            });
+            let _ = timeout(if is_busy { CARE } else { IDLE }, news).await;
             seen = cluster.version();
             let actions = self.copies.borrow_mut().look(&self.state, self.now_ns());
             self.carry_out(actions);

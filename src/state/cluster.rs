@@ -31,6 +31,9 @@ pub struct Cluster {
     releases: AtomicU64,
     /// Those who wait for another map, or for a partition.
     waiters: Mutex<Vec<Waker>>,
+    /// Whether a feed has broken off of which nobody knows yet.
+    broken: AtomicBool,
+    breaking: AtomicWaker,
     /// What this node proves to others.
     identity: RwLock<Option<Identity>>,
     /// Changes that clients ask for, to be proposed in their order.
@@ -114,6 +117,8 @@ impl Default for Cluster {
             clock: Clock::Running(Instant::now()),
             releases: AtomicU64::new(0),
             waiters: Mutex::default(),
+            broken: AtomicBool::new(false),
+            breaking: AtomicWaker::new(),
             identity: RwLock::default(),
             asked: Mutex::default(),
             asking: AtomicWaker::new(),
@@ -218,6 +223,18 @@ impl Cluster {
         }
         self.waiters.lock().push(task.waker().clone());
         if self.version() != seen { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Says that a feed has broken off: the node at its end is to be cut off.
+    pub fn note_broken(&self) {
+        self.broken.store(true, Ordering::Release);
+        self.breaking.wake();
+    }
+
+    /// Ready once a feed has broken off since this was last ready.
+    pub fn poll_broken(&self, task: &mut Context<'_>) -> Poll<()> {
+        self.breaking.register(task.waker());
+        if self.broken.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// One whose clock says what it is [set](Cluster::set_clock) to, for simulations.

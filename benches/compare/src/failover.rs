@@ -69,8 +69,9 @@ pub fn report(options: &Options) -> Result<bool, Failure> {
     for fault in &faults {
         let mut felt = Vec::new();
         for turn in 0..times {
-            // Each in turn, so that the one that leads is among them.
-            felt.push(strike(&mut cluster, turn % 3, fault)?);
+            // The one that leads, and two that do not.
+            let leader = cluster.leader()?;
+            felt.push(strike(&mut cluster, (leader + turn) % 3, fault)?);
         }
         let of = |figure: fn(&Felt) -> f64, bound| {
             let figures: Vec<f64> = felt.iter().map(figure).collect();

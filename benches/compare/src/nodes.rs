@@ -189,6 +189,13 @@ impl Cluster {
         Ok(holders)
     }
 
+    /// Which node leads.
+    pub fn leader(&self) -> Result<usize, Failure> {
+        let status = self.nodes[0].ask("CLUSTER STATUS")?;
+        let leads = |node: &Node| status.contains(&format!("led by {};", node.addr()));
+        Ok(self.nodes.iter().position(leads).ok_or("nobody leads")?)
+    }
+
     /// Numbers of keys below `keys`, by the node that serves them.
     pub fn keys_by_node(&self, keys: u64) -> Result<Vec<Vec<u64>>, Failure> {
         let holders = self.holders()?;

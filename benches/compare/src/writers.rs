@@ -41,8 +41,9 @@ pub struct Writer {
 
 /// What a client noted.
 pub struct Written {
-    /// When it began.
+    /// When it began, and when it ended.
     began: Instant,
+    ended: Instant,
     /// When each call was answered as it should be, and how long that took.
     pub answered: Vec<(Instant, Duration)>,
     /// When which calls failed, and how.
@@ -68,8 +69,13 @@ impl Writer {
 
 fn write(mut orders: Orders, stopped: &AtomicBool) -> Written {
     let began = Instant::now();
-    let mut written =
-        Written { began, answered: Vec::new(), failed: Vec::new(), acknowledged: HashMap::new() };
+    let mut written = Written {
+        began,
+        ended: began,
+        answered: Vec::new(),
+        failed: Vec::new(),
+        acknowledged: HashMap::new(),
+    };
     let (mut rng, mut client, mut next) = (Rng::new(), None, began);
     let width = orders.value;
     for turn in 1u64.. {
@@ -103,6 +109,7 @@ fn write(mut orders: Orders, stopped: &AtomicBool) -> Written {
             }
         }
     }
+    written.ended = Instant::now();
     written
 }
 
@@ -122,7 +129,7 @@ impl Written {
             longest = longest.max(at - last);
             last = at;
         }
-        longest.max(Instant::now() - last).saturating_sub(EVERY)
+        longest.max(self.ended.saturating_duration_since(last)).saturating_sub(EVERY)
     }
 
     /// How many keys hold less than was acknowledged.

