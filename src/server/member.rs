@@ -9,7 +9,7 @@
 use super::peer::{self, Purpose};
 use super::{feeder, listeners};
 use crate::cluster::consensus::{self, Consensus, Owner, ProposeError};
-use crate::cluster::joining::{address_of, candidates};
+use crate::cluster::joining::{address_of, named, told};
 use crate::cluster::lead::{Asker, Leader, choose_voters};
 use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender, VERSIONS};
 use crate::cluster::metadata::{Change, Member, Metadata, NodeId, Outcome, Standing};
@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
@@ -62,6 +62,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a replica may take to say what it has.
 const POSITION: Duration = Duration::from_millis(500);
+/// Bytes of an answer that are read by one who looks for its cluster.
+const NODES_MAX: u64 = 1 << 20;
 /// How often a node says that it waits for its cluster.
 const ALONE: Duration = Duration::from_secs(5);
 /// How long a node that is stopped may take to hand over.
@@ -207,6 +209,15 @@ struct This {
     is_leaving: Cell<bool>,
     next_worker: Cell<usize>,
     founding: tokio::sync::Mutex<()>,
+}
+
+/// What the node with a client address answers to CLUSTER NODES.
+async fn nodes(seed: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(seed).await?;
+    stream.write_all(b"CLUSTER NODES\r\nQUIT\r\n").await?;
+    let mut reply = String::new();
+    stream.take(NODES_MAX).read_to_string(&mut reply).await?;
+    Ok(reply)
 }
 
 impl This {
@@ -468,21 +479,26 @@ impl This {
         let mut last = String::new();
         loop {
             for seed in seeds {
-                for address in candidates(seed) {
-                    match self.join_at(&address).await {
-                        Ok(()) => return,
-                        Err(error) => {
-                            let line = format!("cannot join at {address}: {error}");
-                            if line != last {
-                                tracing::warn!("{line}");
-                                last = line;
-                            }
-                        }
-                    }
+                let Err(error) = self.join_by(seed).await else { return };
+                let line = format!("cannot join by {seed}: {error}");
+                if line != last {
+                    tracing::warn!("{line}");
+                    last = line;
                 }
             }
             sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Joins by a member's client address: it knows best where it listens for others.
+    async fn join_by(self: &Rc<Self>, seed: &str) -> Result<(), Failure> {
+        let asked = if seed.contains('@') { None } else { timeout(peer::HANDSHAKE, nodes(seed)).await.ok() };
+        let told = asked.and_then(Result::ok).and_then(|nodes| told(seed, &nodes));
+        let address = told.or_else(|| named(seed));
+        let Some(address) = address else {
+            return Err("it does not tell its cluster-port: name it host:port@cluster-port".into());
+        };
+        self.join_at(&address).await.map_err(|error| format!("{address}: {error}").into())
     }
 
     async fn join_at(self: &Rc<Self>, address: &str) -> Result<(), Failure> {

@@ -90,10 +90,7 @@ pub fn member(seed: Option<&Server>) -> Server {
 fn member_with(seed: Option<&Server>, directives: &[&str]) -> Server {
     let cluster_port = shoal_testkit::server::free_port().expect("a free port").to_string();
     let mut args = vec!["--cluster-port", &cluster_port];
-    let seed = seed.map(|seed| {
-        let port = std::fs::read_to_string(seed.dir().join("cluster-port")).expect("written at its start");
-        format!("127.0.0.1:{}@{port}", seed.resp_addr().port())
-    });
+    let seed = seed.map(|seed| seed.resp_addr().to_string());
     if let Some(seed) = &seed {
         args.extend(["--join", seed]);
     }

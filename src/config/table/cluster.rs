@@ -10,7 +10,7 @@ pub(super) const CLUSTER: Group = Group {
             "join",
             Kind::Words(value::peers),
             "",
-            "Members to join at start, host:port each; any one of them is enough.",
+            "Members to join at start, host:port each; any one of them is enough. One that wants a password is asked on its cluster-port: host:port@cluster-port, unless that is port + 10000.",
         )
         .change(Mutability::Startup),
         row("cluster-port", PORT, "0", "Port for the other nodes; 0 means port + 10000.").immutable(),
