@@ -22,7 +22,8 @@ pub fn named(seed: &str) -> Option<String> {
 /// The same, as the member itself tells it by its answer to CLUSTER NODES.
 pub fn told(seed: &str, nodes: &str) -> Option<String> {
     let host = seed.rsplit_once(':').map_or(seed, |(host, _)| host);
-    let me = nodes.lines().find(|line| line.split(' ').nth(2).is_some_and(|flags| flags.contains("myself")))?;
+    let me =
+        nodes.lines().find(|line| line.split(' ').nth(2).is_some_and(|flags| flags.contains("myself")))?;
     let (_, port) = me.split(' ').nth(1)?.split_once('@')?;
     let port: u16 = port.split(',').next()?.parse().ok()?;
     (port != 0).then(|| format!("{host}:{port}"))
@@ -40,7 +41,9 @@ mod tests {
         assert_eq!((named("a:60000"), named("a:x")), (None, None));
         let nodes = "f00 10.0.0.1:1@2 master - 0 0 1 connected\nba5 10.0.0.2:7000@7501,name myself,master - 0 0 1 connected 0-5\n";
         assert_eq!(told("a:7000", nodes).as_deref(), Some("a:7501"));
-        for unclear in ["", "ba5 10.0.0.2:7000@0 myself,master", "ba5 10.0.0.2:7000 myself", "myself", "-NOAUTH no"] {
+        for unclear in
+            ["", "ba5 10.0.0.2:7000@0 myself,master", "ba5 10.0.0.2:7000 myself", "myself", "-NOAUTH no"]
+        {
             assert_eq!(told("a:7000", unclear), None);
         }
     }

@@ -72,6 +72,13 @@ pub enum LinkError {
         /// The peer's.
         theirs: u64,
     },
+    /// The peer is another node than the one that is meant.
+    OtherNode {
+        /// The node that is meant.
+        meant: u64,
+        /// The peer.
+        found: u64,
+    },
     /// The peer has this node's own name.
     Itself,
     /// The peer ended the connection.
@@ -98,6 +105,9 @@ impl std::fmt::Display for LinkError {
             LinkError::WrongSecret => f.write_str("the peer does not know the same cluster secret"),
             LinkError::OtherCluster { ours, theirs } => {
                 write!(f, "the peer is a member of the cluster {theirs:016x}, this node of {ours:016x}")
+            }
+            LinkError::OtherNode { meant, found } => {
+                write!(f, "the peer is node {found:016x}, not node {meant:016x}")
             }
             LinkError::Itself => f.write_str("the peer has this node's own name"),
             LinkError::Ended => f.write_str("the peer ended the connection"),

@@ -527,7 +527,7 @@ pub(super) async fn link(worker: &Rc<Worker>, node: NodeId) -> Option<Sender> {
 pub(super) async fn connect(worker: &Worker, node: NodeId) -> Option<Link> {
     let address = address_of(&worker.state.cluster.map(), node)?;
     let identity = worker.state.cluster.identity()?;
-    let connecting = super::peer::connect(&address, super::peer::Purpose::Data, &identity);
+    let connecting = super::peer::connect(&address, Some(node), super::peer::Purpose::Data, &identity);
     match tokio::time::timeout(CONNECT, connecting).await {
         Ok(Ok(link)) => Some(link),
         Ok(Err(why)) => {

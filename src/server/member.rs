@@ -152,13 +152,16 @@ struct Mesh {
 }
 
 impl Mesh {
-    /// The link to the node that listens at `address`.
-    async fn link(&self, address: &str) -> io::Result<Sender> {
-        if let Some(sender) = self.links.lock().get(address).filter(|sender| sender.closed().is_none()) {
+    /// The link to the node that listens at `address`; to no other than `meant`, if that is known.
+    async fn link(&self, address: &str, meant: Option<NodeId>) -> io::Result<Sender> {
+        let is_of_use = |sender: &&Sender| {
+            sender.closed().is_none() && meant.is_none_or(|node| node == sender.peer().node)
+        };
+        if let Some(sender) = self.links.lock().get(address).filter(is_of_use) {
             return Ok(sender.clone());
         }
         let identity = self.state.cluster.identity().ok_or(io::ErrorKind::NotConnected)?;
-        let connected = timeout(peer::HANDSHAKE, peer::connect(address, Purpose::Control, &identity));
+        let connected = timeout(peer::HANDSHAKE, peer::connect(address, meant, Purpose::Control, &identity));
         let link = connected.await?.map_err(|error| io::Error::other(error.to_string()))?;
         let sender = link.sender();
         tokio::spawn(self.clone().carry(link));
@@ -166,8 +169,14 @@ impl Mesh {
         Ok(sender)
     }
 
-    async fn ask(&self, address: &str, kind: u8, payload: &[u8]) -> io::Result<Vec<u8>> {
-        let sender = self.link(address).await?;
+    async fn ask(
+        &self,
+        address: &str,
+        meant: Option<NodeId>,
+        kind: u8,
+        payload: &[u8],
+    ) -> io::Result<Vec<u8>> {
+        let sender = self.link(address, meant).await?;
         let answer = timeout(PATIENCE, sender.request(kind, payload)).await?;
         answer.map(|bytes| bytes.to_vec()).map_err(|error| io::Error::other(error.to_string()))
     }
@@ -185,8 +194,8 @@ impl Mesh {
 }
 
 impl consensus::Transport for Mesh {
-    async fn call(&self, _: NodeId, address: &str, kind: u8, payload: Vec<u8>) -> io::Result<Vec<u8>> {
-        self.ask(address, kind, &payload).await
+    async fn call(&self, to: NodeId, address: &str, kind: u8, payload: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.ask(address, Some(to), kind, &payload).await
     }
 }
 
@@ -440,7 +449,7 @@ impl This {
     /// Has another member answer.
     async fn ask(&self, node: NodeId, kind: u8, payload: &[u8]) -> Result<Vec<u8>, Failure> {
         let address = address_of(&self.map(), node).ok_or("its address is unknown")?;
-        Ok(self.mesh.ask(&address, kind, payload).await?)
+        Ok(self.mesh.ask(&address, Some(node), kind, payload).await?)
     }
 
     // Joining.
@@ -502,7 +511,7 @@ impl This {
     }
 
     async fn join_at(self: &Rc<Self>, address: &str) -> Result<(), Failure> {
-        let cluster: u64 = decode(&self.mesh.ask(address, kind::PREPARE, &[]).await?)?;
+        let cluster: u64 = decode(&self.mesh.ask(address, None, kind::PREPARE, &[]).await?)?;
         if self.me.borrow().host.is_empty() {
             // The address by which this node reaches the other is one by which it is reached.
             let probe = std::net::UdpSocket::bind("0.0.0.0:0")?;
@@ -515,7 +524,7 @@ impl This {
         }
         self.identify(cluster);
         let replaces = self.known_process();
-        self.mesh.ask(address, kind::JOIN, &encode(&(&me, replaces))?).await?;
+        self.mesh.ask(address, None, kind::JOIN, &encode(&(&me, replaces))?).await?;
         tracing::info!("joined cluster {cluster:016x} as node {:016x}", me.id);
         Ok(())
     }

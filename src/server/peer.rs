@@ -41,11 +41,21 @@ pub(super) enum Purpose {
     Data = b'D' as isize,
 }
 
-/// A link to the node that listens for others at `address`.
-pub(super) async fn connect(address: &str, purpose: Purpose, me: &Identity) -> Result<Link, LinkError> {
+/// A link to the node that listens for others at `address`; to no other than `meant`, if that is known: one that has lost its disk comes
+/// back at the same address by another name, and what it says is not to be taken for what the former says.
+pub(super) async fn connect(
+    address: &str,
+    meant: Option<NodeId>,
+    purpose: Purpose,
+    me: &Identity,
+) -> Result<Link, LinkError> {
     let mut stream = TcpStream::connect(address).await.map_err(LinkError::Io)?;
     stream.write_all(&[purpose as u8]).await.map_err(LinkError::Io)?;
-    Link::begin(stream, me, Limits::default(), HANDSHAKE).await
+    let link = Link::begin(stream, me, Limits::default(), HANDSHAKE).await?;
+    match (meant, link.peer().node) {
+        (Some(meant), found) if meant != found => Err(LinkError::OtherNode { meant, found }),
+        _ => Ok(link),
+    }
 }
 
 /// Serves a data link that a peer has made.

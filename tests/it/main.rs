@@ -7,6 +7,7 @@ mod commands;
 mod connections;
 mod cuts;
 mod harness;
+mod histories;
 mod keyspace;
 mod lifecycle;
 mod memcache;
