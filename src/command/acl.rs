@@ -105,7 +105,7 @@ pub fn load_users(state: &State) -> Result<(), Error> {
                 "'user' lines and an 'aclfile' cannot stand together: which of them holds would be a guess";
             return Err(Error::Conflict(text.to_string()));
         }
-        let text = acl_file::read(&state.config).map_err(|source| Error::Read { path, source })?;
+        let text = acl_file::read(&path).map_err(|source| Error::Read { path, source })?;
         let users = parse_file(state, &text).map_err(Error::Conflict)?;
         state.acl.replace(users, all_channels(state));
         return Ok(());
@@ -456,7 +456,7 @@ const NO_FILE: CmdError = CmdError::new(
 /// ACL LOAD
 fn load(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let path = acl_file::path(&cx.state.config).ok_or(NO_FILE)?;
-    let text = acl_file::read(&cx.state.config).map_err(|error| {
+    let text = acl_file::read(&path).map_err(|error| {
         CmdError::with(format!("ERR Error loading ACLs, opening file '{}': {error}", path.display()))
     })?;
     let users = parse_file(cx.state, &text).map_err(|errors| CmdError::with(format!("ERR {errors}")))?;

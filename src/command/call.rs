@@ -251,6 +251,10 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
         return Flow::OnStack;
     }
     let Some(_claim) = claim(site.state, scripted) else { return Flow::Contended };
+    if scripted {
+        // What the script before this one set to expire was set after the batch began.
+        site.clock.look();
+    }
     let (held, routed) = match args.get(row.only_key) {
         Some(key) if row.only_key > 0 => {
             let key = located(key, known);

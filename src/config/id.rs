@@ -9,6 +9,7 @@ pub const BIND: Id = Id::of("bind");
 pub const PORT: Id = Id::of("port");
 pub const MEMCACHED_PORT: Id = Id::of("memcached-port");
 pub const MEMCACHED_UNIXSOCKET: Id = Id::of("memcached-unixsocket");
+pub const MEMCACHED_AUTH_FILE: Id = Id::of("memcached-auth-file");
 pub const MEMCACHED_MAX_ITEM_SIZE: Id = Id::of("memcached-max-item-size");
 pub const ADMIN_PORT: Id = Id::of("admin-port");
 pub const PROTECTED_MODE: Id = Id::of("protected-mode");

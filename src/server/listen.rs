@@ -123,7 +123,11 @@ fn admit(
     worker.stats().connections.add(1);
     let shared = state.clients.add(addr, laddr, crate::state::unix_ms());
     shared.figures.fd.store(stream.fd().try_into().unwrap_or(0), Ordering::Relaxed);
-    let client = Client::new(Arc::clone(&shared), Arc::clone(state.acl.default_user()));
+    let user = match protocol {
+        Protocol::Memcache if state.memcache.logins.are_wanted() => state.acl.stranger(),
+        _ => state.acl.default_user(),
+    };
+    let client = Client::new(Arc::clone(&shared), Arc::clone(user));
     tokio::task::spawn_local(Connection::new(Rc::clone(worker), stream, protocol, client).serve());
     Some(shared)
 }

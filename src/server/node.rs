@@ -77,6 +77,7 @@ impl Node {
         let addresses = listeners.addresses();
         let state = Arc::new(State::new(config, workers, crate::command::acl::catalogue()));
         crate::command::acl::load_users(&state)?;
+        crate::state::memcache::logins::load(&state)?;
         reconfigure::follow(&state, &listeners);
         let port_of = |addresses: &[SocketAddr]| addresses.first().map_or(0, SocketAddr::port);
         let ports = (port_of(&addresses), port_of(&memcached_addresses));

@@ -95,6 +95,8 @@ pub struct Acl {
     default: Arc<User>,
     /// Stands for other nodes, which have checked what they pass on; none of the users.
     peer: Arc<User>,
+    /// Whoever has to log in first though the default user needs no password; none of the users, and allowed nothing.
+    stranger: Arc<User>,
     users: RwLock<BTreeMap<Box<[u8]>, Arc<User>>>,
 }
 
@@ -119,11 +121,13 @@ pub struct Changed {
 impl Acl {
     /// A node's users: the default one, which needs no password and may do everything.
     pub fn new(catalogue: Catalogue, all_channels: bool) -> Acl {
-        let rules = Rules::of_default(Terms { catalogue: &catalogue, all_channels });
+        let terms = Terms { catalogue: &catalogue, all_channels };
+        let stranger = Arc::new(User::new(DEFAULT, Rules::new(terms)));
+        let rules = Rules::of_default(terms);
         let peer = Arc::new(User::new(b"", rules.clone()));
         let default = Arc::new(User::new(DEFAULT, rules));
         let users = RwLock::new(BTreeMap::from([(DEFAULT.into(), Arc::clone(&default))]));
-        Acl { catalogue, log: log::Log::default(), default, peer, users }
+        Acl { catalogue, log: log::Log::default(), default, peer, stranger, users }
     }
 
     /// What rules are read against.
@@ -134,6 +138,11 @@ impl Acl {
     /// Whoever another node speaks for: what that is allowed was checked there.
     pub fn peer(&self) -> &Arc<User> {
         &self.peer
+    }
+
+    /// Whoever has to log in first, whatever the default user's password.
+    pub fn stranger(&self) -> &Arc<User> {
+        &self.stranger
     }
 
     /// The default user.

@@ -1,4 +1,6 @@
-//! What a node knows only because memcached does: its counters, a flush that is to come, counts by key prefix.
+//! What a node knows only because memcached does: its counters, a flush that is to come, counts by key prefix, who may come in.
+
+pub mod logins;
 
 use super::State;
 use super::lazyfree::Garbage;
@@ -69,6 +71,8 @@ impl Counts {
 pub struct Memcache {
     /// Counts by prefix.
     pub prefixes: Prefixes,
+    /// Who may come in.
+    pub logins: logins::Logins,
     /// Databases to be emptied, and when, in Unix time in ms.
     flushes: Mutex<BTreeMap<usize, i64>>,
 }

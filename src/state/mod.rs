@@ -217,6 +217,10 @@ impl State {
         if change.touches(id::ACK) {
             self.cluster.acknowledge_at_once(self.config.acknowledged_at_once());
         }
+        if change.touches(id::MEMCACHED_AUTH_FILE) {
+            memcache::logins::load(self)
+                .map_err(|error| (id::MEMCACHED_AUTH_FILE, crate::error::chain(&error)))?;
+        }
         Ok(())
     }
 

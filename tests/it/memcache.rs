@@ -246,26 +246,68 @@ fn every_key_is_listed_once() {
     assert_eq!(sizes.lines().filter_map(count).sum::<u64>(), 5000);
 }
 
+/// Sends a request and reads one line of the answer.
+fn ask(client: &mut TcpStream, request: &str) -> String {
+    client.write_all(request.as_bytes()).expect("sent");
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("an answer");
+        line.push(byte[0]);
+    }
+    String::from_utf8_lossy(&line).trim_end().to_string()
+}
+
 #[test]
 fn a_password_is_wanted_here_too() {
     let node = harness::node(&["--requirepass", "secret"]);
     let mut client = raw(&node);
-    let mut ask = |request: &str| {
-        client.write_all(request.as_bytes()).expect("sent");
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") {
-            let mut byte = [0];
-            client.read_exact(&mut byte).expect("an answer");
-            line.push(byte[0]);
-        }
-        String::from_utf8_lossy(&line).trim_end().to_string()
-    };
+    let mut ask = |request: &str| ask(&mut client, request);
     assert_eq!(ask("get k\r\n"), "CLIENT_ERROR unauthenticated");
     assert_eq!(ask("set k 0 0 1\r\nx\r\n"), "CLIENT_ERROR bad authentication token format");
     assert_eq!(ask("set k 0 0 13\r\ndefault wrong\r\n"), "CLIENT_ERROR authentication failure");
     assert_eq!(ask("version\r\n"), "CLIENT_ERROR unauthenticated");
     assert_eq!(ask("set k 0 0 14\r\ndefault secret\r\n"), "STORED");
     assert_eq!(ask("get k\r\n"), "END");
+}
+
+/// A file of users keeps the memcached port, and only that: as memcached's option of the same purpose does.
+#[test]
+fn a_file_says_who_may_come_in() {
+    let mut both = Both::start(&[]);
+    let file = both.node.dir().join("users");
+    let set = format!("CONFIG SET memcached-auth-file {}", file.display());
+    let error = both.redis.line(&set).expect("a reply").to_string();
+    assert!(error.contains("cannot read") || error.contains("No such file"), "{error}");
+    std::fs::write(&file, "nonsense\n").expect("written");
+    let error = both.redis.line(&set).expect("a reply").to_string();
+    assert!(error.contains("line 1 is not user:password"), "{error}");
+    both.redis("CONFIG GET memcached-auth-file", "[\"memcached-auth-file\" \"\"]");
+    assert_eq!(ask(&mut raw(&both.node), "version\r\n"), "VERSION 1.6.18");
+
+    std::fs::write(&file, "foo:bar\nbaz:q:x\n").expect("written");
+    both.redis(&set, "+OK");
+    both.memcached("get k", "END");
+    let (mut foo, mut baz, mut other) = (raw(&both.node), raw(&both.node), raw(&both.node));
+    assert_eq!(ask(&mut foo, "get k\r\n"), "CLIENT_ERROR unauthenticated");
+    assert_eq!(ask(&mut foo, "version\r\n"), "CLIENT_ERROR unauthenticated");
+    assert_eq!(ask(&mut foo, "set k 0 0 7\r\nfoo baz\r\n"), "CLIENT_ERROR authentication failure");
+    assert_eq!(ask(&mut foo, "set k 0 0 11\r\ndefault any\r\n"), "CLIENT_ERROR authentication failure");
+    assert_eq!(ask(&mut foo, "set k 0 0 7\r\nfoo bar\r\n"), "STORED");
+    assert_eq!(ask(&mut foo, "set k 0 0 2\r\nhi\r\n"), "STORED");
+    assert_eq!(ask(&mut baz, "set k 0 0 7\r\nbaz q:x\r\n"), "STORED");
+    assert_eq!(ask(&mut baz, "mg k v\r\n"), "VA 2");
+    both.redis("GET k", "\"hi\"");
+    assert_eq!(both.stat("auth_errors"), 2);
+
+    // Read again: who has come in stays.
+    std::fs::write(&file, "new:one\n").expect("written");
+    both.redis(&set, "+OK");
+    assert_eq!(ask(&mut foo, "delete k\r\n"), "DELETED");
+    assert_eq!(ask(&mut other, "set k 0 0 7\r\nfoo bar\r\n"), "CLIENT_ERROR authentication failure");
+    assert_eq!(ask(&mut other, "set k 0 0 7\r\nnew one\r\n"), "STORED");
+    both.redis("CONFIG SET memcached-auth-file \"\"", "+OK");
+    assert_eq!(ask(&mut raw(&both.node), "version\r\n"), "VERSION 1.6.18");
 }
 
 #[test]

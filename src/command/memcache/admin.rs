@@ -3,11 +3,12 @@
 use super::item::expiry_ms;
 use super::{MEMCACHED_VERSION, say};
 use crate::command::call::Site;
-use crate::command::connection;
+use crate::command::{connection, permission};
 use crate::config::Caller;
 use crate::state::State;
 use crate::state::memcache::{Count, flush};
 use shoal_protocol::memcache::{Fault, Request, Verb, write};
+use std::sync::Arc;
 
 /// Answers a connection that must authenticate first, which it does by a `set` of `user password` under any key.
 pub(super) fn authenticate(site: &mut Site, request: &Request) {
@@ -29,14 +30,23 @@ pub(super) fn authenticate(site: &mut Site, request: &Request) {
 
 /// Whether clients must say who they are.
 pub(super) fn wants_password(state: &State) -> bool {
-    !state.acl.default_user().is_open()
+    !state.acl.default_user().is_open() || state.memcache.logins.are_wanted()
 }
 
 /// Lets a client in if it knows the password of that user; returns whether it does.
 pub(super) fn log_in(site: &mut Site, user: &[u8], password: &[u8]) -> bool {
     let counts = &site.stats.memcache;
     counts.add(Count::AuthCmds);
-    let known = connection::authenticate(site.state, site.client, b"set", user, password).is_ok();
+    let logins = &site.state.memcache.logins;
+    let known = if !logins.are_wanted() {
+        connection::authenticate(site.state, site.client, b"set", user, password).is_ok()
+    } else if logins.know(user, password) && site.state.acl.default_user().rules().enabled {
+        site.client.log_in(Arc::clone(site.state.acl.default_user()));
+        true
+    } else {
+        permission::note_wrong_password(site.state, site.client, b"set", user);
+        false
+    };
     if !known {
         counts.add(Count::AuthErrors);
     }

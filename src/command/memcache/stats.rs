@@ -253,7 +253,7 @@ fn settings(site: &mut Site, form: Form) {
     w.number("tcp_backlog", config.int(id::TCP_BACKLOG));
     w.text("binding_protocol", "ascii");
     w.flag("auth_enabled_sasl", false);
-    w.flag("auth_enabled_ascii", !state.acl.default_user().is_open());
+    w.flag("auth_enabled_ascii", super::admin::wants_password(state));
     w.number("item_size_max", config.size(id::MEMCACHED_MAX_ITEM_SIZE));
     w.flag("flush_enabled", true);
     w.flag("dump_enabled", true);

@@ -32,6 +32,14 @@ pub(super) const NETWORK: Group = Group {
             "Bytes an item stored through the memcached protocol may have, key and overhead included.",
         ),
         row(
+            "memcached-auth-file",
+            TEXT,
+            "",
+            "File of lines user:password. Whoever comes by the memcached protocol must know one of them then, whatever users there are \
+             besides, and is the default user. Setting it reads it again.",
+        )
+        .reload(),
+        row(
             "admin-port",
             PORT,
             "0",
