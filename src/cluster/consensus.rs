@@ -25,7 +25,7 @@ mod network;
 mod tests;
 mod wire;
 
-pub use disk::Owner;
+pub use disk::{Owner, file_in};
 pub use network::Transport;
 
 use crate::cluster::metadata::{Change, Metadata, NodeId, Outcome};

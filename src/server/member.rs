@@ -8,7 +8,7 @@
 
 use super::peer::{self, Purpose};
 use super::{feeder, listeners};
-use crate::cluster::consensus::{self, Consensus, Owner, ProposeError};
+use crate::cluster::consensus::{self, Consensus, Owner, ProposeError, StoreError};
 use crate::cluster::joining::{address_of, named, told};
 use crate::cluster::lead::{Asker, Leader, choose_voters};
 use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender, VERSIONS};
@@ -95,7 +95,11 @@ pub(super) fn set_up(state: &State, client_port: u16) -> Result<Setup, Error> {
     let config = &state.config;
     let dir = PathBuf::from(&*config.text(id::DIR));
     let join: Vec<String> = config.text(id::JOIN).split_whitespace().map(String::from).collect();
-    let owner = consensus::owner(&dir).unwrap_or_default();
+    // Whose it is must be known: one that belongs to a cluster must not serve as if it was alone.
+    let owner = consensus::owner(&dir).map_err(|error| match error {
+        StoreError::File { path, source } => Error::Read { path, source },
+        error => Error::Failed(error.to_string()),
+    })?;
     let told = config.int(id::CLUSTER_PORT) as u16;
     let port = if told != 0 { Some(told) } else { client_port.checked_add(10000) };
     let is_wanted = told != 0 || !join.is_empty() || owner.is_some();
@@ -489,6 +493,9 @@ impl This {
         loop {
             for seed in seeds {
                 let Err(error) = self.join_by(seed).await else { return };
+                if error.is::<StoreError>() {
+                    return self.state.fail(format!("cannot become a member of the cluster: {error}"));
+                }
                 let line = format!("cannot join by {seed}: {error}");
                 if line != last {
                     tracing::warn!("{line}");
@@ -694,7 +701,11 @@ impl This {
             let status = consensus.status().borrow().clone();
             if status.role == consensus::Role::Stopped {
                 let why = status.failure.unwrap_or_else(|| "its metadata are kept no more".into());
-                return self.state.fail(format!("cannot go on as a member of the cluster: {why}"));
+                let file = consensus::file_in(&self.dir);
+                return self.state.fail(format!(
+                    "cannot go on as a member of the cluster (its file: {}): {why}",
+                    file.display()
+                ));
             }
             let (role, term) = (status.role, status.term);
             if role != consensus::Role::Leader {

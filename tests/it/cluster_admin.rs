@@ -91,12 +91,10 @@ fn a_node_is_drained_under_load_stopped_and_forgotten() {
     drop(victim);
     for (name, writer) in names.iter().zip(writers) {
         let written = writer.stop();
-        // On a machine that stands still for a moment a node may lose its lease with a write under way; a fault of draining would
-        // show with many of its partitions.
-        let unknown = written.errors.iter().filter(|error| error.starts_with("-UNKNOWN")).count();
-        assert_eq!(unknown, written.errors.len(), "{:?}{}", written.errors, cluster.logs());
-        let stood_still = cluster.logs().contains("is silent");
-        assert!(unknown <= 2 || stood_still, "{:?}{}", written.errors, cluster.logs());
+        // Unless the machine stood still for so long that a node may have lost its lease.
+        let stood_still =
+            cluster.logs().contains("is silent") || written.longest > Duration::from_millis(500);
+        assert!(written.errors.is_empty() || stood_still, "{:?}{}", written.errors, cluster.logs());
         assert_nothing_lost(&mut cluster.nodes[0].connect(), name, &written);
     }
 }

@@ -6,6 +6,7 @@ mod cluster_admin;
 mod commands;
 mod connections;
 mod cuts;
+mod full_disk;
 mod harness;
 mod histories;
 mod keyspace;

@@ -123,6 +123,10 @@ pub fn is_unsettled(w: &World) -> Option<String> {
         if node.alive && node.is_leaving {
             return Some(format!("n{at} is leaving"));
         }
+        // Nobody may have noticed yet.
+        if node.paused_until > w.now {
+            return Some(format!("n{at} is paused"));
+        }
         let known = map.members.get(&node.id);
         match known.map(|member| (member.incarnation == node.incarnation, member.standing)) {
             Some((true, Standing::Up)) if node.alive => {}

@@ -139,7 +139,12 @@ impl Disk {
         let fresh = !path.exists();
         let opened = path.clone();
         let open: Open = Box::new(move || builder().create(opened));
-        let result = Disk::with(open, path, me).await?;
+        let result = Disk::with(open, path.clone(), me).await;
+        if fresh && result.is_err() {
+            // A file that was begun, on a full disk say, is none that could be opened again.
+            let _ = std::fs::remove_file(&path);
+        }
+        let result = result?;
         if fresh {
             // The file's name lasts only once the directory is on the disk.
             let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
@@ -204,8 +209,8 @@ impl Disk {
     }
 }
 
-/// The file's name.
-pub(super) fn file_in(directory: &Path) -> PathBuf {
+/// The file in `directory`.
+pub fn file_in(directory: &Path) -> PathBuf {
     directory.join("shoal-cluster.redb")
 }
 
