@@ -124,6 +124,11 @@ impl Leader {
         }
     }
 
+    /// Whether a member is there, as far as this node can know at this moment.
+    pub fn has_heard_of(&self, node: NodeId, now_ns: u64) -> bool {
+        self.leases.as_ref().is_some_and(|leases| leases.heard_within(node, RECENT_NS, now_ns))
+    }
+
     /// The changes to make now.
     pub fn wants(&mut self, map: &Metadata, now_ns: u64) -> Vec<Change> {
         if !map.is_founded() {
@@ -165,11 +170,13 @@ impl Leader {
     }
 }
 
-/// Who is to vote, if not those who do: an odd number of members, living ones first. `voters` do, `learners` could.
+/// Who is to vote, if not those who do: an odd number of members, living ones first. `voters` do, `learners` could, if they are there this
+/// moment: those who vote from now on have to agree to it, and if most of them have just died nothing is agreed on any more.
 pub fn choose_voters(
     map: &Metadata,
     voters: &BTreeSet<NodeId>,
     learners: &BTreeSet<NodeId>,
+    is_there: impl Fn(NodeId) -> bool,
 ) -> Option<BTreeSet<NodeId>> {
     let living = |node: &NodeId| map.members.get(node).is_some_and(|m| m.standing != Standing::Down);
     let most = map.members.len().min(VOTERS);
@@ -177,7 +184,7 @@ pub fn choose_voters(
     if voters.len() == wanted && voters.iter().all(living) {
         return None;
     }
-    let known = |node: &NodeId| voters.contains(node) || learners.contains(node);
+    let known = |node: &NodeId| voters.contains(node) || learners.contains(node) && is_there(*node);
     let mut order: Vec<NodeId> = map.members.keys().copied().filter(known).collect();
     order.sort_by_key(|node| (!living(node), !voters.contains(node), *node));
     let chosen: BTreeSet<NodeId> = order.into_iter().take(wanted).collect();

@@ -53,6 +53,11 @@ impl Leases {
         self.silent_ns(node, now_ns) > (LEASE_MS + MARGIN_MS) * MS
     }
 
+    /// Whether `node` itself asked for something within the last `within_ns`.
+    pub fn heard_within(&self, node: NodeId, within_ns: u64, now_ns: u64) -> bool {
+        self.heard_ns.get(&node).is_some_and(|heard_ns| now_ns.saturating_sub(*heard_ns) < within_ns)
+    }
+
     /// For how long nothing was granted to `node`.
     pub fn silent_ns(&self, node: NodeId, now_ns: u64) -> u64 {
         now_ns.saturating_sub(self.heard_ns.get(&node).copied().unwrap_or(0).max(self.elected_ns))

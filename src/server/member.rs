@@ -514,7 +514,10 @@ impl This {
         let Some(address) = address else {
             return Err("it does not tell its cluster-port: name it host:port@cluster-port".into());
         };
-        self.join_at(&address).await.map_err(|error| format!("{address}: {error}").into())
+        match self.join_at(&address).await {
+            Err(error) if !error.is::<StoreError>() => Err(format!("{address}: {error}").into()),
+            joined => joined,
+        }
     }
 
     async fn join_at(self: &Rc<Self>, address: &str) -> Result<(), Failure> {
@@ -742,7 +745,11 @@ impl This {
             return tracing::debug!("a change was not made: {error}");
         }
         let status = consensus.status().borrow().clone();
-        let Some(voters) = choose_voters(&map, &status.voters, &status.learners) else { return };
+        let now_ns = self.now_ns();
+        let voters = choose_voters(&map, &status.voters, &status.learners, |node| {
+            self.leader.borrow().has_heard_of(node, now_ns)
+        });
+        let Some(voters) = voters else { return };
         let count = voters.len();
         match consensus.set_voters(voters).await {
             Ok(()) => tracing::info!("{count} members vote"),

@@ -107,10 +107,12 @@ pub fn can_lose(w: &World, at: usize, with_disk: bool) -> bool {
         other != id && node.alive && !node.is_leaving
     };
     let kept = |a: &Assignment| a.in_sync.iter().any(|other| stays(*other) && is_there(w, *other));
-    let voters = &w.group.voters;
-    let left = voters.iter().filter(|voter| stays(**voter)).count();
+    let can_agree = |voters: &BTreeSet<NodeId>| {
+        let left = voters.iter().filter(|voter| stays(**voter)).count();
+        with_disk || !voters.contains(&id) || left * 2 > voters.len()
+    };
     w.group.last().partitions.iter().all(|a| !mine(a) || kept(a))
-        && (with_disk || !voters.contains(&id) || left * 2 > voters.len())
+        && consensus::electorates(w).iter().all(can_agree)
 }
 
 /// What is not as it should be once it is calm.

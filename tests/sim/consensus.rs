@@ -169,6 +169,16 @@ pub fn map_of(w: &World, at: usize) -> Arc<Metadata> {
     Arc::clone(&w.group.maps[w.nodes[at].raft.applied])
 }
 
+/// Those who vote, and those who are to vote as soon as most of them know: each time most of them have to be there.
+pub fn electorates(w: &World) -> Vec<BTreeSet<NodeId>> {
+    let pending = w.nodes.iter().filter(|node| node.alive).flat_map(|node| &node.raft.pending);
+    let wanted = pending.filter_map(|proposal| match &proposal.entry {
+        Entry::Voters(voters) => Some(voters.clone()),
+        _ => None,
+    });
+    wanted.chain([w.group.voters.clone()]).collect()
+}
+
 /// Who leads, as far as a node knows.
 pub fn leader(w: &World, at: usize) -> Option<NodeId> {
     let (node, raft) = (&w.nodes[at], &w.nodes[at].raft);

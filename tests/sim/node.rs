@@ -397,7 +397,9 @@ fn look_after_members(w: &mut World, at: usize) {
 
 fn set_voters(w: &mut World, at: usize) {
     let map = consensus::map_of(w, at);
-    if let Some(voters) = choose_voters(&map, &w.group.voters, &w.group.learners) {
+    let now_ns = clock(w, at);
+    let is_there = |node| w.nodes[at].leader.has_heard_of(node, now_ns);
+    if let Some(voters) = choose_voters(&map, &w.group.voters, &w.group.learners, is_there) {
         w.nodes[at].is_looking = true;
         consensus::propose(w, at, Entry::Voters(voters), move |w, _| w.nodes[at].is_looking = false);
     }
