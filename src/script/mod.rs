@@ -211,7 +211,8 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Looks at the time now and then, at the latest after `triggers`: a command that took long has it looked at once. A script to be killed is stopped at every line, so that it cannot catch its end.
+/// Looks at the time now and then, at the latest after `triggers`: a command that took long has it looked at once. A script to be killed
+/// is stopped at every line, so that it cannot catch its end.
 fn watch(lua: &Lua, triggers: HookTriggers) -> Result<()> {
     lua.set_global_hook(triggers, |lua, debug| match host::with(|host| host.interrupt()) {
         None => Ok(VmState::Continue),

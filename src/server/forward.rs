@@ -57,8 +57,8 @@ const CONNECT: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(20);
 /// How often one SCAN asks at most: neighbouring partitions lie on different nodes.
 const SCAN_STEPS: usize = 2 * PARTITIONS;
-/// Bytes before the request: database, version of the map by which it is sent, version of the protocol, what kind of request it is, whether the keys it reads are to be remembered, whose it is,
-/// how long the name is of the user whose rights hold, which follows.
+/// Bytes before the request: database, version of the map by which it is sent, version of the protocol, what kind of request it is,
+/// whether the keys it reads are to be remembered, whose it is, how long the name is of the user whose rights hold, which follows.
 pub(super) const HEAD: usize = 4 + 8 + 1 + 1 + 1 + 8 + 2;
 /// The kinds of requests besides a single one.
 pub(super) const TRANSACTION: u8 = 1;

@@ -151,7 +151,9 @@ struct Mesh {
     state: Arc<State>,
     links: Arc<Mutex<HashMap<String, Sender>>>,
     incoming: UnboundedSender<(Sender, Frame)>,
-    /// Who has ended a link.
+    /// How many links there are with whom.
+    alive: Arc<Mutex<HashMap<NodeId, usize>>>,
+    /// Who has ended the last one.
     gone: UnboundedSender<NodeId>,
 }
 
@@ -188,9 +190,14 @@ impl Mesh {
     async fn carry(self, link: Link) {
         let node = link.peer().node;
         let incoming = self.incoming;
+        *self.alive.lock().entry(node).or_default() += 1;
         let end = link.run(move |sender, frame| drop(incoming.send((sender.clone(), frame)))).await;
         tracing::debug!("a link with node {node:016x} has ended: {end}");
-        if matches!(*end, LinkError::Ended) {
+        let mut alive = self.alive.lock();
+        let left = alive.remove(&node).map_or(0, |count| count - 1);
+        if left > 0 {
+            alive.insert(node, left);
+        } else if matches!(*end, LinkError::Ended) {
             // Nobody listens once this node stops.
             let _ = self.gone.send(node);
         }
@@ -237,7 +244,13 @@ impl This {
     fn new(state: Arc<State>, setup: &Setup, ports: (u16, u16), jobs: Vec<UnboundedSender<Job>>) -> This {
         let (sender, incoming) = unbounded_channel();
         let (gone, leavers) = unbounded_channel();
-        let mesh = Mesh { state: Arc::clone(&state), links: Arc::default(), incoming: sender, gone };
+        let mesh = Mesh {
+            state: Arc::clone(&state),
+            links: Arc::default(),
+            incoming: sender,
+            alive: Arc::default(),
+            gone,
+        };
         let config = &state.config;
         let me = Member {
             id: setup.node,

@@ -3,8 +3,8 @@
 //! Entries have the score beside a reference to the member, so that a search reads the bytes of a member
 //! only where scores are equal. Within a node it counts the lower scores instead of halving: loads that need not
 //! wait for each other take less time than a binary search, whose every probe is a cache miss that waits for the
-//! last. (Measured too: scores and members in columns of their own; it was no faster.) Inner nodes keep, for each child, its first entry and how many it holds. So
-//! the *rank* (position in the order, from 0) of anything is one walk down, and so is the way back.
+//! last. (Measured too: scores and members in columns of their own; it was no faster.)
+//! Inner nodes keep, for each child, its first entry and how many it holds. So the *rank* (position in the order, from 0) of anything is one walk down, and so is the way back.
 //! Everything else is said in ranks: a range of scores is two searches and a `Range<usize>`, its
 //! count a subtraction, an offset into it an addition; iterating and removing take ranks.
 //!
