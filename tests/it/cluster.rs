@@ -393,3 +393,77 @@ fn a_paused_node_acknowledges_nothing_it_cannot_keep() {
         println!("{name}: longest silence {:?}, errors {:?}", written.longest, written.errors);
     }
 }
+
+#[test]
+fn a_node_that_is_stopped_hands_over_first() {
+    let mut cluster = Cluster::start(3);
+    // It founded the cluster, so it is likely to lead it.
+    let mut victim = cluster.nodes.remove(0);
+    let (names, writers) = write_through_all(&cluster, "t", 100);
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&victim, "TERM");
+    assert_eq!(victim.wait(SETTLES).expect("it ends").code(), Some(0));
+    cluster.settle(2);
+    let written: Vec<Written> = writers.into_iter().map(Writer::stop).collect();
+    // Unless the machine stood still for so long that a node may have lost its lease.
+    let slow = Duration::from_millis(500);
+    let stood_still = cluster.logs().contains("is silent") || written.iter().any(|w| w.longest > slow);
+    for (name, written) in names.iter().zip(&written) {
+        assert!(written.errors.is_empty() || stood_still, "{:?}{}", written.errors, cluster.logs());
+        assert!(written.errors.iter().all(|error| error.starts_with("-UNKNOWN")), "{:?}", written.errors);
+        for node in &cluster.nodes {
+            assert_nothing_lost(&mut node.connect(), name, written);
+        }
+    }
+}
+
+#[test]
+fn many_clients_of_a_paused_node_are_answered_by_what_lasts() {
+    let cluster = Cluster::start(3);
+    let mut clients: Vec<Client> = (0..64).map(|_| cluster.nodes[1].connect()).collect();
+    signal(&cluster.nodes[1], "STOP");
+    let state = format!("/proc/{}/stat", cluster.nodes[1].pid());
+    while std::fs::read_to_string(&state).is_ok_and(|stat| !stat.contains(") T ")) {
+        std::thread::yield_now();
+    }
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.send(&["SET", &format!("c{i}"), "theirs"]).expect("sent");
+    }
+    let patiently = |node: &Server, request: &str, is_it: &dyn Fn(&Value) -> bool| {
+        let until = Instant::now() + SETTLES;
+        loop {
+            let reply = Client::connect(node.resp_addr()).and_then(|mut client| client.line(request));
+            match reply {
+                Ok(reply) if is_it(&reply) => return reply,
+                other => assert!(Instant::now() < until, "{request}: {other:?}{}", cluster.logs()),
+            }
+        }
+    };
+    // Others serve its keys, and what they acknowledge stays.
+    for i in 0..clients.len() {
+        let request = format!("SET c{i} ours");
+        patiently(&cluster.nodes[2 * (i % 2)], &request, &|reply| reply.to_string() == "+OK");
+    }
+    signal(&cluster.nodes[1], "CONT");
+    let answers: Vec<bool> = clients
+        .iter_mut()
+        .map(|client| {
+            client.recv_within(SETTLES).ok().flatten().is_some_and(|reply| reply.to_string() == "+OK")
+        })
+        .collect();
+    cluster.settle(3);
+    for (i, is_ok) in answers.into_iter().enumerate() {
+        let values: Vec<Value> = cluster
+            .nodes
+            .iter()
+            .map(|node| patiently(node, &format!("GET c{i}"), &|reply| !matches!(reply, Value::Error(_))))
+            .collect();
+        // What was asked of it was asked before, and answered after the others had written; an error leaves it open.
+        let first = values[0].text().unwrap_or_default();
+        assert!(
+            first == b"theirs" || first == b"ours" && !is_ok,
+            "c{i} is {values:?}, its answer was OK: {is_ok}"
+        );
+        assert!(values.iter().all(|value| value.text() == Some(first)), "c{i} is {values:?}");
+    }
+}
