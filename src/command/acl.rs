@@ -9,7 +9,7 @@ use super::server::{container, write_help};
 use super::settings;
 use super::{Command, Cx, Flags, Group, command, flag, flags, parse, permission, table};
 use crate::cluster::metadata::{Setting, Settings};
-use crate::config::{UserLine, acl_file, id};
+use crate::config::{Caller, UserLine, acl_file, id};
 use crate::error::Error;
 use crate::state::State;
 use crate::state::acl::catalogue::{Catalogue, Named};
@@ -176,7 +176,10 @@ pub fn adopt(state: &State, name: &[u8], rules: Option<&[u8]>) {
             }
             let words = std::iter::once(&b"reset"[..]).chain(rules.split(|byte| *byte == b' '));
             match state.acl.set_user(name, words, all_channels(state)) {
-                Ok(user) => lost_listeners(state, &user),
+                Ok(user) => {
+                    forget_void_password(state, &user);
+                    lost_listeners(state, &user)
+                }
                 Err(error) => {
                     let name = String::from_utf8_lossy(name);
                     return tracing::warn!(
@@ -188,6 +191,22 @@ pub fn adopt(state: &State, name: &[u8], rules: Option<&[u8]>) {
         None => state.acl.remove(name).map_or_else(Vec::new, |user| connections_of(state, &user)),
     };
     lost.iter().for_each(|client| state.clients.kill(client));
+}
+
+/// Nodes tell each other digests of passwords only. So `requirepass` here is what was set here, or nothing once that is no password any
+/// more: it must not be told, nor written into a file.
+fn forget_void_password(state: &State, user: &Arc<User>) {
+    let password = state.config.text(id::REQUIREPASS);
+    let is_default = Arc::ptr_eq(user, state.acl.default_user());
+    if is_default
+        && !password.is_empty()
+        && (user.rules().no_password || !user.rules().admits(password.as_bytes()))
+    {
+        let caller = Caller { local: true, loading: false };
+        if let Err(error) = state.config.change(&[(b"requirepass", b"")], caller) {
+            tracing::warn!("cannot forget a password that holds no more: {error}");
+        }
+    }
 }
 
 fn all_channels(state: &State) -> bool {

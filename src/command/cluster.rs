@@ -114,6 +114,9 @@ pub const COMMANDS: &[Command] = &[
                 "node-id",
                 "Lists the replica nodes of a master node.",
             ),
+            sub("cluster|reset", -2, admin::reset)
+                .flags(flags([flag::ADMIN, flag::STALE, flag::NOSCRIPT]))
+                .doc("3.0.0", "[HARD | SOFT]", "Resets a node."),
             sub("cluster|shards", 2, shards).tips(NONDETERMINISTIC).doc(
                 "7.0.0",
                 "",

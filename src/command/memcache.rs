@@ -21,6 +21,7 @@ use super::keys::{Keys, Located, Routed};
 use crate::state::keyspace::Held;
 use crate::state::memcache::Count;
 use crate::state::pause::Paused;
+pub use binary::words;
 pub use item::limits;
 use item::{Outcome, Storing, Value, Version};
 use shoal_protocol::memcache::binary::{Frame, Status};

@@ -38,26 +38,43 @@ pub fn ran(site: &mut Site, row: &Row, args: Args, cost: Cost) {
 /// Notes a request of the memcached protocol, of which `bytes` are all: it began at `began_ns` and its reply has so many bytes.
 #[inline]
 pub fn memcached(site: &mut Site, bytes: &[u8], began_ns: u64, reply: usize) {
+    memcached_as(site, bytes.len(), began_ns, reply, || text_words(bytes));
+}
+
+/// The same of a request of so many bytes that `words` tells in words; without any it is not shown.
+#[inline]
+pub fn memcached_as(
+    site: &mut Site,
+    extent: usize,
+    began_ns: u64,
+    reply: usize,
+    words: impl FnOnce() -> OwnedArgs,
+) {
     site.clock.lap();
     let cost = Cost { nanos: site.clock.now_ns() - began_ns, reply };
-    if site.state.monitors.any() || is_notable(&site.state.config, bytes.len(), cost) {
-        note_memcached(site, bytes, cost);
+    if site.state.monitors.any() || is_notable(&site.state.config, extent, cost) {
+        note_memcached(site, words().as_args(), extent, cost);
     }
 }
 
 /// The words of the first line are the arguments, and so is the data behind it.
-#[cold]
-fn note_memcached(site: &Site, bytes: &[u8], cost: Cost) {
+fn text_words(bytes: &[u8]) -> OwnedArgs {
     let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
     let (line, data) = bytes.split_at(end);
     let mut args: OwnedArgs = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
     if !data.is_empty() {
         args.push(data.strip_suffix(b"\r\n").unwrap_or(data));
     }
-    let args = args.as_args();
-    if is_notable(&site.state.config, bytes.len(), cost) {
-        let noted =
-            Noted { args, extent: bytes.len(), cause: "fast-command", is_logged: true, hidden: &|_| false };
+    args
+}
+
+#[cold]
+fn note_memcached(site: &Site, args: Args, extent: usize, cost: Cost) {
+    if args.is_empty() {
+        return;
+    }
+    if is_notable(&site.state.config, extent, cost) {
+        let noted = Noted { args, extent, cause: "fast-command", is_logged: true, hidden: &|_| false };
         note(site.state, &site.client.shared, &noted, cost);
     }
     if site.state.monitors.any() {

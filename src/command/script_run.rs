@@ -179,7 +179,8 @@ impl Host for Run<'_, '_, '_> {
     }
 
     fn call(&mut self, args: Args<'_>, out: &mut Output) -> Result<(), String> {
-        let row = self.admit(args).inspect_err(|_| {
+        let row = self.admit(args).inspect_err(|error| {
+            self.cx.state.count_error(self.cx.stats, error.as_bytes());
             if let Some(row) = table::find_any_count(args) {
                 self.cx.stats.commands[row.id].rejected.add(1);
             }

@@ -23,7 +23,7 @@ pub trait Host {
     /// Whether this is a run of a script; else a library is being loaded, and none of the below is to be asked but
     /// [`Host::interrupt`].
     fn is_script(&self) -> bool;
-    /// Runs a command and appends its reply to `out`. An error is a refusal to run it.
+    /// Runs a command and appends its reply to `out`. An error is a refusal to run it, which is counted then.
     fn call(&mut self, args: Args<'_>, out: &mut Output) -> Result<(), String>;
     /// Whether the user may run a command; nothing if there is no such command.
     fn may_run(&mut self, args: Args<'_>) -> Option<bool>;

@@ -143,7 +143,7 @@ unsafe fn answer(state: *mut ffi::lua_State) -> Answer {
             match ran {
                 Some(Ok(())) => {}
                 Some(Err(text)) => {
-                    push_error(state, text.as_bytes(), false);
+                    push_error(state, text.as_bytes(), true);
                     return Answer::Error;
                 }
                 None => {

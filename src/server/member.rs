@@ -231,9 +231,13 @@ struct This {
     founding: tokio::sync::Mutex<()>,
 }
 
-/// What the node with a client address answers to CLUSTER NODES.
-async fn nodes(seed: &str) -> io::Result<String> {
+/// What the node with a client address answers to CLUSTER NODES, told this node's own `password` first, which may be that one's too.
+async fn nodes(seed: &str, password: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(seed).await?;
+    if !password.is_empty() {
+        let login = format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len());
+        stream.write_all(login.as_bytes()).await?;
+    }
     stream.write_all(b"CLUSTER NODES\r\nQUIT\r\n").await?;
     let mut reply = String::new();
     stream.take(NODES_MAX).read_to_string(&mut reply).await?;
@@ -521,7 +525,9 @@ impl This {
 
     /// Joins by a member's client address: it knows best where it listens for others.
     async fn join_by(self: &Rc<Self>, seed: &str) -> Result<(), Failure> {
-        let asked = if seed.contains('@') { None } else { timeout(peer::HANDSHAKE, nodes(seed)).await.ok() };
+        let password = self.state.config.text(id::REQUIREPASS);
+        let asked = async { timeout(peer::HANDSHAKE, nodes(seed, &password)).await.ok() };
+        let asked = if seed.contains('@') { None } else { asked.await };
         let told = asked.and_then(Result::ok).and_then(|nodes| told(seed, &nodes));
         let address = told.or_else(|| named(seed));
         let Some(address) = address else {

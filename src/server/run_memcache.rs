@@ -123,8 +123,13 @@ fn run_binary(
         match parser.parse(&bytes[consumed..], &limits) {
             Ok(None) => break,
             Ok(Some((frame, len))) => {
+                let (began_ns, mark) = (site.clock.now_ns(), site.out.mark());
                 match memcache::call_binary(site, &frame, &bytes[consumed..consumed + len], progress) {
-                    Flow::Next => consumed += len,
+                    Flow::Next => {
+                        let reply = site.out.len_since(mark);
+                        record::memcached_as(site, len, began_ns, reply, || memcache::words(&frame.request));
+                        consumed += len;
+                    }
                     unfinished => {
                         *parser = before;
                         return (consumed, unfinished.into());

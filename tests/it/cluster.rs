@@ -87,10 +87,20 @@ pub fn member(seed: Option<&Server>) -> Server {
     member_with(seed, &[])
 }
 
-fn member_with(seed: Option<&Server>, directives: &[&str]) -> Server {
+/// The same with further directives.
+pub fn member_with(seed: Option<&Server>, directives: &[&str]) -> Server {
+    joined(seed.map(|seed| seed.resp_addr().to_string()), directives)
+}
+
+/// One that joins though `seed` tells strangers nothing, as it has a password: it is told the port for other nodes as well.
+pub fn member_without_password(seed: &Server) -> Server {
+    let port = std::fs::read_to_string(seed.dir().join("cluster-port")).expect("written at its start");
+    joined(Some(format!("127.0.0.1:{}@{port}", seed.resp_addr().port())), &[])
+}
+
+fn joined(seed: Option<String>, directives: &[&str]) -> Server {
     let cluster_port = shoal_testkit::server::free_port().expect("a free port").to_string();
     let mut args = vec!["--cluster-port", &cluster_port];
-    let seed = seed.map(|seed| seed.resp_addr().to_string());
     if let Some(seed) = &seed {
         args.extend(["--join", seed]);
     }

@@ -513,6 +513,22 @@ fn administrators_see_memcached_requests_too() {
     assert!(shown.contains(r#"] "set" "k" "0" "0" "5" "h\"llo""#), "{shown}");
     let slow = admin.line("SLOWLOG GET 5").expect("a reply").to_string();
     assert!(slow.contains(r#"["set" "k" "0" "0" "5""#), "{slow}");
+    // Requests of the binary protocol in the same words, but for those that bear passwords.
+    let mut client = memcache_binary::Client::connect(node.memcached_addr()).expect("a running node");
+    let set = Packet::request(0x01, &[0, 0, 0, 7, 0, 0, 0, 60], b"b", b"value");
+    let authenticate = Packet::request(0x21, &[], b"PLAIN", b"\0default\0secret");
+    let get = Packet::request(0x00, &[], b"b", b"");
+    for packet in [set, authenticate, get] {
+        client.exchange(&packet.bytes()).expect("an answer");
+    }
+    let mut shown = String::new();
+    while !shown.contains(r#"] "get" "b""#) {
+        shown += &monitor.recv().expect("a line").to_string();
+    }
+    assert!(shown.contains(r#"] "set" "b" "7" "60" "5" "value""#) && !shown.contains("secret"), "{shown}");
+    let slow = admin.line("SLOWLOG GET 20").expect("a reply").to_string();
+    assert!(slow.contains(r#"["set" "b" "7" "60" "5" "value"]"#), "{slow}");
+    assert!(slow.contains(r#"["get" "b"]"#) && !slow.contains("secret"), "{slow}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use shoal_testkit::resp::Client;
 use shoal_testkit::{Server, Value};
 
-use crate::cluster::{Cluster, member, signal};
+use crate::cluster::{Cluster, member, member_with, member_without_password, signal};
 
 /// How long something may take that is not waited for by a reply.
 const ARRIVES: Duration = Duration::from_secs(60);
@@ -131,8 +131,15 @@ fn users_hold_at_every_node_for_whatever_is_passed_on() {
         // A password is everybody's, also of those who come later.
         line(&mut admins[0], "ACL SETUSER bob on >pw ~* +@all");
         assert_eq!(line(&mut admins[0], "CONFIG SET requirepass secret").to_string(), "+OK");
-        cluster.nodes.push(member(Some(&cluster.nodes[0])));
-        for at in 0..4 {
+        // Told where it was set; where another one was, that is forgotten.
+        assert_eq!(line(&mut admins[1], "CONFIG SET requirepass other").to_string(), "+OK");
+        let told = |admin: &mut Client| line(admin, "CONFIG GET requirepass").to_string();
+        until("a void password is forgotten", &cluster, || told(&mut admins[0]) == r#"["requirepass" ""]"#);
+        assert_eq!(told(&mut admins[1]), r#"["requirepass" "other"]"#);
+        assert_eq!(line(&mut admins[0], "CONFIG SET requirepass secret").to_string(), "+OK");
+        cluster.nodes.push(member_without_password(&cluster.nodes[0]));
+        cluster.nodes.push(member_with(Some(&cluster.nodes[0]), &["--requirepass", "secret"]));
+        for at in 0..5 {
             let says = |request: &str| attempt(&cluster.nodes[at], request).to_string();
             until("the password is known", &cluster, || says("PING").contains("NOAUTH"));
             until("bob is known", &cluster, || says("AUTH bob pw") == "+OK");

@@ -99,6 +99,15 @@ pub fn forget(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     propose(cx, args, Change::Leave(node))
 }
 
+/// CLUSTER RESET [HARD | SOFT]
+///
+/// A node that forgot its cluster by itself would still be one of those who agree.
+pub fn reset(_: &mut Cx, _: Args) -> Result<(), CmdError> {
+    Err(CmdError::new(
+        "ERR CLUSTER RESET is not supported: empty the node by CLUSTER DRAIN, stop it, and CLUSTER FORGET it elsewhere",
+    ))
+}
+
 /// CLUSTER COPIES count
 pub fn copies(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     map(cx)?;

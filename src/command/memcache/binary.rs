@@ -14,6 +14,7 @@ use crate::state::memcache::Count;
 use crate::store::entry::Payload;
 use shoal_protocol::memcache::binary::{Frame, Request, Status, write};
 use shoal_protocol::memcache::{Fault, Verb};
+use shoal_protocol::resp::OwnedArgs;
 
 /// How clients say who they are.
 const MECHANISM: &str = "PLAIN";
@@ -42,6 +43,50 @@ pub(super) fn writes(request: &Request) -> bool {
             | Request::FlushAll { .. }
             | Request::TooLarge { .. }
     )
+}
+
+/// The words the text protocol has for a request, as administrators are shown it; none for what must not be shown.
+#[cold]
+pub fn words(request: &Request) -> OwnedArgs {
+    let mut words = OwnedArgs::new();
+    let mut say = |all: &[&[u8]]| all.iter().for_each(|word| words.push(word));
+    let digits = |number: u64| number.to_string().into_bytes();
+    match *request {
+        Request::Get { key, .. } => say(&[b"get", key]),
+        Request::Touch { key, exptime, with_value: true, .. } => say(&[b"gat", &digits(exptime.into()), key]),
+        Request::Touch { key, exptime, .. } => say(&[b"touch", key, &digits(exptime.into())]),
+        Request::Store { verb, key, flags, exptime, data, .. } => {
+            let verb: &[u8] = match verb {
+                Verb::Set => b"set",
+                Verb::Add => b"add",
+                Verb::Replace => b"replace",
+                Verb::Append => b"append",
+                Verb::Prepend => b"prepend",
+            };
+            let len = digits(data.len() as u64);
+            say(&[verb, key, &digits(flags.into()), &digits(exptime.into()), &len, data]);
+        }
+        Request::Delete { key, .. } => say(&[b"delete", key]),
+        Request::Arith { key, delta, decr, .. } => {
+            say(&[if decr { &b"decr"[..] } else { b"incr" }, key, &digits(delta)]);
+        }
+        Request::FlushAll { exptime } => say(&[b"flush_all", &digits(exptime.into())]),
+        Request::Noop => say(&[b"mn"]),
+        Request::Version => say(&[b"version"]),
+        Request::Quit => say(&[b"quit"]),
+        Request::Stats(what) => {
+            say(&[b"stats"]);
+            what.for_each(|word| words.push(word));
+        }
+        Request::ListMechanisms
+        | Request::Authenticate { .. }
+        | Request::AuthenticateOn
+        | Request::TooLarge { .. }
+        | Request::Unknown
+        | Request::Broken(_)
+        | Request::Ignored => {}
+    }
+    words
 }
 
 /// Answers that, and closes the connection.
