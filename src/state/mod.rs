@@ -134,7 +134,7 @@ impl State {
             clients: clients::Clients::default(),
             cluster,
             ears: ears::Ears::default(),
-            versions: version::Versions::new(unix_ms() as u64 / 1000),
+            versions: version::Versions::new(unix_ms()),
             memcache: memcache::Memcache::default(),
             stats: stats::Stats::new(workers, commands),
             rates: rates::Rates::default(),

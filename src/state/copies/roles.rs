@@ -3,15 +3,17 @@
 use super::rising::Rise;
 use super::{Action, Copies};
 use crate::cluster::metadata::{Assignment, Metadata, NodeId};
-use crate::state::State;
 use crate::state::partition::Partition;
 use crate::state::replication::{Replication, Role};
+use crate::state::{State, unix_ms};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Copies {
     /// Gives partitions the roles that `map` says, and then has everybody look at it.
     pub fn adopt(&mut self, state: &State, map: Arc<Metadata>, now_ns: u64) -> Vec<Action> {
+        // Before anything that is taken over is served.
+        state.versions.pass(unix_ms());
         let (mut was_deposed, mut fed) = (false, BTreeSet::new());
         for (number, assignment) in map.numbered() {
             let mut partition = state.keyspace.enter(number);
