@@ -227,15 +227,29 @@ impl Link {
 
     /// Moves frames until the link ends, and says why. `handle` gets the peer's requests and messages in the order they
     /// were sent; it answers a request by [`Sender::reply`] or [`Sender::refuse`], at once or later. It must not block.
-    pub async fn run(mut self, mut handle: impl FnMut(&Sender, Frame)) -> Arc<LinkError> {
-        let error = std::future::poll_fn(|cx| self.turn(cx, &mut handle)).await;
+    pub async fn run(self, handle: impl FnMut(&Sender, Frame)) -> Arc<LinkError> {
+        self.run_batches(handle, |_| {}).await
+    }
+
+    /// As [`Link::run`]; `done` is called once all frames are handled that came by one read, before anything is written.
+    pub async fn run_batches(
+        mut self,
+        mut handle: impl FnMut(&Sender, Frame),
+        mut done: impl FnMut(&Sender),
+    ) -> Arc<LinkError> {
+        let error = std::future::poll_fn(|cx| self.turn(cx, &mut handle, &mut done)).await;
         self.sender.shared().close(error);
         self.sender.closed().unwrap_or_else(|| Arc::new(LinkError::Closed))
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>, handle: &mut impl FnMut(&Sender, Frame)) -> Poll<LinkError> {
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        handle: &mut impl FnMut(&Sender, Frame),
+        done: &mut impl FnMut(&Sender),
+    ) -> Poll<LinkError> {
         for _ in 0..ROUNDS {
-            let moved = match self.read(cx, handle).and_then(|read| Ok(read | self.write(cx)?)) {
+            let moved = match self.read(cx, handle, done).and_then(|read| Ok(read | self.write(cx)?)) {
                 Ok(moved) => moved,
                 Err(error) => return Poll::Ready(error),
             };
@@ -285,6 +299,7 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
         handle: &mut impl FnMut(&Sender, Frame),
+        done: &mut impl FnMut(&Sender),
     ) -> Result<bool, LinkError> {
         if self.clogged() {
             return Ok(false);
@@ -314,6 +329,7 @@ impl Link {
                 _ => {}
             }
         }
+        done(&self.sender);
         Ok(true)
     }
 

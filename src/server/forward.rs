@@ -7,7 +7,7 @@
 use super::{across, participant, run_memcache};
 use crate::cluster::joining::address_of;
 use crate::cluster::link::{CallError, Link, LinkError, Reply, Sender};
-use crate::cluster::metadata::NodeId;
+use crate::cluster::metadata::{Metadata, NodeId};
 use crate::command::across::Across;
 use crate::command::call::{self, Flow, Site};
 use crate::command::client::{Client, Multi, Watching};
@@ -20,9 +20,12 @@ use bytes::Bytes;
 use redis_protocol::resp2::decode::decode as decode_reply;
 use redis_protocol::resp2::types::{OwnedFrame, Resp2Frame};
 use shoal_protocol::resp::{Limits, Mark, Output, OwnedArgs, Proto, RequestParser};
+use smallvec::SmallVec;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// The kinds of frames on data links.
@@ -53,7 +56,8 @@ pub(super) mod kind {
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a link may take to come about.
 const CONNECT: Duration = Duration::from_millis(500);
-/// How soon it is tried again with the same map.
+/// How soon it is tried again with the same map: at first, and later.
+const SOON: Duration = Duration::from_millis(1);
 const AGAIN: Duration = Duration::from_millis(20);
 /// How often one SCAN asks at most: neighbouring partitions lie on different nodes.
 const SCAN_STEPS: usize = 2 * PARTITIONS;
@@ -97,27 +101,51 @@ pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut O
         }
     }
     // All leave before any is awaited.
-    let mut asked: Vec<Vec<Option<Asked>>> = forwarded
-        .iter()
-        .map(|request| request.parts.iter().map(|part| ask_now(worker, request, part)).collect())
-        .collect();
-    let mut inserts: Vec<(Mark, Vec<u8>)> = Vec::with_capacity(forwarded.len());
-    for (request, asked) in forwarded.iter_mut().zip(&mut asked) {
+    let mut asked: Vec<Option<Asked>> = Vec::with_capacity(forwarded.len());
+    {
+        let map = worker.state.cluster.map();
+        for request in &forwarded {
+            asked.extend(request.parts.iter().map(|part| ask_now(worker, &map, request, part)));
+        }
+    }
+    let mut asked = asked.into_iter();
+    let mut inserts: Vec<(Mark, Bytes)> = Vec::with_capacity(forwarded.len());
+    for request in &mut forwarded {
         if let Some(across) = request.across.take() {
-            inserts.push((request.mark, across::answer(worker, client, request, *across).await));
+            inserts.push((request.mark, across::answer(worker, client, request, *across).await.into()));
+            continue;
+        }
+        let mut asked: SmallVec<[Option<Asked>; 1]> = asked.by_ref().take(request.parts.len()).collect();
+        if let Some(answer) = at_once(request, &mut asked) {
+            inserts.push((request.mark, answer));
             continue;
         }
         let mut answers = Vec::with_capacity(request.parts.len());
         for (part, asked) in request.parts.iter().zip(asked) {
-            answers.push(resolve(worker, client, request, part, asked.take()).await);
+            answers.push(resolve(worker, client, request, part, asked).await);
         }
         let answer = match request.merge {
             Merge::Scan(wanted) => scan_on(worker, client, request, wanted, answers).await,
             _ => merge(request, request.proto, answers),
         };
-        inserts.push((request.mark, if request.is_silent { Vec::new() } else { answer }));
+        let answer = if request.is_silent { Bytes::new() } else { answer.into() };
+        inserts.push((request.mark, answer));
     }
     out.splice(inserts);
+}
+
+/// The answer to a request that was passed on as it stands, if it is here: those behind the first of a batch nearly always are.
+fn at_once(request: &Forwarded, asked: &mut [Option<Asked>]) -> Option<Bytes> {
+    let ([part], [Some((_, reply))], Merge::Only) = (&*request.parts, asked, request.merge) else {
+        return None;
+    };
+    if request.is_silent || part.token != 0 {
+        return None;
+    }
+    match Pin::new(reply).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(answer)) if !answer.starts_with(b"-NOSCRIPT ") => Some(answer),
+        _ => None,
+    }
 }
 
 /// Tells those who were asked that nobody waits for their answers any more.
@@ -135,21 +163,26 @@ fn proto(request: &Forwarded) -> Proto {
     if request.merge == Merge::Only { request.proto } else { Proto::Resp2 }
 }
 
-fn node_of(worker: &Worker, part: &Part) -> Option<NodeId> {
+fn node_of(map: &Metadata, part: &Part) -> Option<NodeId> {
     match part.target {
         Target::Node(node) => Some(node),
-        Target::Partition(partition) => worker.state.cluster.map().primary(partition),
+        Target::Partition(partition) => map.primary(partition),
         Target::Cover(cover) => {
-            let shares = cover.by_primary(&worker.state.cluster.map());
+            let shares = cover.by_primary(map);
             // Several are taken apart once they turn out to be (`resolve`).
             shares.into_keys().next().flatten()
         }
     }
 }
 
+/// Who is to be asked by the map as it is now.
+fn asks(worker: &Worker, part: &Part) -> Option<NodeId> {
+    node_of(&worker.state.cluster.map(), part)
+}
+
 /// Sends a part if that can be done without waiting.
-fn ask_now(worker: &Worker, request: &Forwarded, part: &Part) -> Option<Asked> {
-    let node = node_of(worker, part)?;
+fn ask_now(worker: &Worker, map: &Metadata, request: &Forwarded, part: &Part) -> Option<Asked> {
+    let node = node_of(map, part)?;
     let links = worker.links.borrow();
     let sender = links.get(&node)?;
     Some((node, send(worker, sender, request, part).ok()?))
@@ -269,6 +302,7 @@ async fn resolve_as_it_stands(
     let cluster = &worker.state.cluster;
     let until = Instant::now() + DEADLINE;
     let mut is_again = false;
+    let mut pause = SOON;
     loop {
         if std::mem::replace(&mut is_again, true)
             && let Some(across) = scattered(worker, part)
@@ -278,7 +312,7 @@ async fn resolve_as_it_stands(
         let seen = cluster.version();
         let answer = match asked.take() {
             Some(asked) => await_reply(worker, part, asked, seen).await,
-            None => match node_of(worker, part) {
+            None => match asks(worker, part) {
                 Some(node) if node == cluster.me() => match run_here(worker, client, request, part).await {
                     Some(answer) => return answer,
                     None => Err(CallError::Full),
@@ -318,7 +352,8 @@ async fn resolve_as_it_stands(
             return fail(client, part, NOBODY);
         }
         let newer = std::future::poll_fn(|task| cluster.poll_newer(seen, task));
-        let _ = tokio::time::timeout(AGAIN, newer).await;
+        let _ = tokio::time::timeout(pause, newer).await;
+        pause = AGAIN.min(pause * 2);
         if let Target::Cover(cover) = part.target {
             let shares = cover.by_primary(&cluster.map());
             if shares.len() > 1 {

@@ -451,7 +451,7 @@ impl This {
                 Ok(change) => self.propose_here(change).await.and_then(|outcome| encode(&outcome)),
                 Err(error) => Err(error),
             },
-            kind::POSITIONS => self.positions(&payload),
+            kind::POSITIONS => self.positions(&payload).await,
             _ => Err("unknown kind of request".into()),
         };
         match answer {
@@ -883,12 +883,24 @@ impl This {
         Ok(decode::<Vec<Position>>(&answer)?.first().copied().flatten())
     }
 
-    /// What this node has as a replica.
-    fn positions(&self, payload: &[u8]) -> Result<Vec<u8>, Failure> {
+    /// What this node has as a replica, once it has the map by which that is asked.
+    async fn positions(&self, payload: &[u8]) -> Result<Vec<u8>, Failure> {
         let asked: Vec<(u8, u64)> = decode(payload)?;
-        let positions =
-            asked.into_iter().map(|(number, epoch)| copies::positions(&self.state, number, epoch));
-        encode(&positions.collect::<Result<Vec<Position>, _>>()?)
+        let cluster = &self.state.cluster;
+        // Whoever asks gives up later.
+        let until_ns = self.now_ns() + POSITION.as_nanos() as u64 / 2;
+        loop {
+            let seen = cluster.version();
+            let positions =
+                asked.iter().map(|(number, epoch)| copies::positions(&self.state, *number, *epoch));
+            match positions.collect::<Result<Vec<Position>, _>>() {
+                Ok(positions) => return encode(&positions),
+                Err(why) if self.now_ns() > until_ns => return Err(why.into()),
+                Err(_) => {}
+            }
+            let newer = std::future::poll_fn(|task| cluster.poll_newer(seen, task));
+            let _ = timeout(BEAT, newer).await;
+        }
     }
 }
 

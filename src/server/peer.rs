@@ -9,7 +9,7 @@ use super::{ears, participant, run_memcache, settings};
 use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender};
 use crate::cluster::metadata::NodeId;
 use crate::command::blocking;
-use crate::command::call::{Flow, Site};
+use crate::command::call::{self, Flow, Site};
 use crate::command::client::Client;
 use crate::command::follow::{Follower, Verdict};
 use crate::command::forward::Cover;
@@ -69,17 +69,14 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream) {
     let node = link.peer().node;
     let peer = Rc::new(RefCell::new(Peer::new(Rc::clone(&worker), node)));
     let applier = Rc::new(Applier::new(Rc::clone(&worker), node));
-    let own = Rc::clone(&peer);
-    let end = link
-        .run(move |sender, frame| match frame.kind {
-            kind::FEED => Applier::take(&applier, sender, frame),
-            // Never behind requests that wait for what it may release.
-            kind::ACROSS => {
-                drop(tokio::task::spawn_local(take_part(Rc::clone(&worker), sender.clone(), frame)))
-            }
-            _ => Peer::take(&own, sender, frame),
-        })
-        .await;
+    let (own, same) = (Rc::clone(&peer), Rc::clone(&peer));
+    let handle = move |sender: &Sender, frame: Frame| match frame.kind {
+        kind::FEED => Applier::take(&applier, sender, frame),
+        // Never behind requests that wait for what it may release.
+        kind::ACROSS => drop(tokio::task::spawn_local(take_part(Rc::clone(&worker), sender.clone(), frame))),
+        _ => Peer::take(&own, sender, frame),
+    };
+    let end = link.run_batches(handle, move |sender| same.borrow_mut().settle(sender)).await;
     tracing::debug!("a link from node {node:016x} has ended: {end}");
     peer.borrow_mut().leave();
 }
@@ -100,6 +97,9 @@ struct Request<'f> {
     client: u64,
     /// Whose rights hold for what the request runs; empty where everything is allowed.
     user: &'f [u8],
+    /// The request itself, which is where the parser found it, unless it is memcached's or a transaction.
+    bytes: &'f [u8],
+    /// Those of a transaction.
     requests: Vec<OwnedArgs>,
 }
 
@@ -148,6 +148,10 @@ struct Peer {
     backlog: VecDeque<(Sender, Frame)>,
     /// Whether that is because a transaction across nodes holds its keys.
     is_held: bool,
+    /// Whether the clock has been read for the requests that came together.
+    is_begun: bool,
+    /// Whether answers were given that count only if this node still serves what they are about.
+    is_unsettled: bool,
     /// Blocking requests that wait, by their tokens.
     guests: HashMap<u64, Arc<crate::state::clients::ClientShared>>,
 }
@@ -164,6 +168,8 @@ impl Peer {
             parser: RequestParser::new(),
             backlog: VecDeque::new(),
             is_held: false,
+            is_begun: false,
+            is_unsettled: false,
             guests: HashMap::new(),
         }
     }
@@ -190,7 +196,9 @@ impl Peer {
             }
             let mut peer = this.borrow_mut();
             let Some((sender, frame)) = peer.backlog.pop_front() else { return };
-            if !Peer::handle(&this, &mut peer, &sender, &frame) {
+            let is_done = Peer::handle(&this, &mut peer, &sender, &frame);
+            peer.settle(&sender);
+            if !is_done {
                 peer.backlog.push_front((sender, frame));
             } else if peer.backlog.is_empty() {
                 return;
@@ -249,7 +257,14 @@ impl Peer {
             return true;
         }
         self.out.proto = asked.proto;
-        let flow = enter(&self.worker, &mut self.client, &mut self.out, asked.kind, &asked.requests);
+        let begins = !std::mem::replace(&mut self.is_begun, true);
+        let parser = &self.parser;
+        let flow =
+            enter(&self.worker, &mut self.client, &mut self.out, begins, |mut site| match asked.kind {
+                forward::MEMCACHED => run_memcache::run_one(site, asked.bytes),
+                forward::TRANSACTION => forward::run(site, true, &asked.requests),
+                _ => call::call(&mut site, parser.args(asked.bytes), None),
+            });
         if std::mem::take(&mut self.client.refused) {
             self.out.clear();
             self.client.waits = Waits::default();
@@ -261,13 +276,19 @@ impl Peer {
             self.out.clear();
             return false;
         }
-        let (reply, mut waits) = (self.out.take_bytes(), std::mem::take(&mut self.client.waits));
+        let mut waits = std::mem::take(&mut self.client.waits);
         let asked = std::mem::take(&mut self.client.asked);
-        // What was read counts only if it was read in time, whatever it has to wait for.
-        if !self.worker.state.cluster.has_lease() {
-            sender.close();
+        // What was read counts only if it was read in time, whatever it has to wait for: see `settle`.
+        self.is_unsettled = true;
+        if waits.is_empty()
+            && asked.is_empty()
+            && let Some(reply) = self.out.contiguous()
+        {
+            sender.reply(frame.id, reply);
+            self.out.clear();
             return true;
         }
+        let reply = self.out.take_bytes();
         if waits.is_empty() && asked.is_empty() {
             sender.reply(frame.id, &reply);
             return true;
@@ -281,6 +302,14 @@ impl Peer {
         true
     }
 
+    /// Ends what is done at one go, before any answer leaves: if this node has lost its lease meanwhile, none does.
+    fn settle(&mut self, sender: &Sender) {
+        self.is_begun = false;
+        if std::mem::take(&mut self.is_unsettled) && !self.worker.state.cluster.has_lease() {
+            sender.close();
+        }
+    }
+
     /// Takes a forwarded request apart.
     fn read<'f>(&mut self, payload: &'f [u8]) -> Option<Request<'f>> {
         let (head, rest) = payload.split_first_chunk::<HEAD>()?;
@@ -290,25 +319,28 @@ impl Peer {
         let (kind, tracks) = (head[13], head[14] == 1);
         let client = u64::from_le_bytes(head[15..23].try_into().ok()?);
         let len = u16::from_le_bytes(head[23..25].try_into().ok()?);
-        let (user, mut rest) = rest.split_at_checked(usize::from(len))?;
-        if kind == forward::MEMCACHED {
-            let requests = vec![OwnedArgs::from_iter([rest])];
-            return Some(Request { db, known, proto, kind, cover: None, tracks, client, user, requests });
-        }
+        let (user, mut bytes) = rest.split_at_checked(usize::from(len))?;
         let mut cover = None;
         if kind == forward::COVER {
-            let bytes;
-            (bytes, rest) = rest.split_first_chunk()?;
-            cover = Some(Cover::from_bytes(bytes));
+            let partitions;
+            (partitions, bytes) = bytes.split_first_chunk()?;
+            cover = Some(Cover::from_bytes(partitions));
         }
-        let mut requests = Vec::with_capacity(1);
         let limits = ParseLimits { authenticated: true, ..ParseLimits::default() };
-        while !rest.is_empty() {
-            let parsed = self.parser.parse(rest, &limits).ok()??;
-            requests.push(OwnedArgs::from(self.parser.args(rest)));
-            rest = &rest[parsed.consumed..];
+        let mut requests = Vec::new();
+        match kind {
+            forward::MEMCACHED => {}
+            forward::TRANSACTION => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    let parsed = self.parser.parse(rest, &limits).ok()??;
+                    requests.push(OwnedArgs::from(self.parser.args(rest)));
+                    rest = &rest[parsed.consumed..];
+                }
+            }
+            _ => drop(self.parser.parse(bytes, &limits).ok()??),
         }
-        Some(Request { db, known, proto, kind, cover, tracks, client, user, requests })
+        Some(Request { db, known, proto, kind, cover, tracks, client, user, bytes, requests })
     }
 
     /// Runs a request that may wait for a key. It has a client of its own, which a later frame may cancel.
@@ -327,7 +359,10 @@ impl Peer {
             return true;
         }
         let mut out = Output::new(asked.proto);
-        let flow = enter(&self.worker, &mut client, &mut out, 0, &asked.requests);
+        let parser = &self.parser;
+        let flow = enter(&self.worker, &mut client, &mut out, true, |mut site| {
+            call::call(&mut site, parser.args(asked.bytes), None)
+        });
         if flow != Flow::Next {
             self.is_held = flow == Flow::Held;
             return false;
@@ -401,15 +436,20 @@ pub(super) fn guest(state: &State) -> Client {
     client
 }
 
-fn enter(worker: &Worker, client: &mut Client, out: &mut Output, what: u8, requests: &[OwnedArgs]) -> Flow {
+/// Runs something for `client`; what `begins` with it is told the time anew.
+fn enter(
+    worker: &Worker,
+    client: &mut Client,
+    out: &mut Output,
+    begins: bool,
+    run: impl FnOnce(Site) -> Flow,
+) -> Flow {
     let mut scratch = worker.scratch.borrow_mut();
-    scratch.clock.sync();
-    let (state, stats, clock) = (&*worker.state, worker.stats(), &mut scratch.clock);
-    let site = Site { state, stats, client, out, clock, pause: Some(&|| {}) };
-    match requests {
-        [raw] if what == forward::MEMCACHED => run_memcache::run_one(site, &raw.as_args()[0]),
-        requests => forward::run(site, what == forward::TRANSACTION, requests),
+    if begins {
+        scratch.clock.sync();
     }
+    let (state, stats, clock) = (&*worker.state, worker.stats(), &mut scratch.clock);
+    run(Site { state, stats, client, out, clock, pause: Some(&|| {}) })
 }
 
 /// How a wait for a key ended.
@@ -514,6 +554,11 @@ impl Applier {
                 let seen = self.worker.state.cluster.version();
                 let verdict = self.follower.borrow_mut().apply(&self.worker.state, record, effects);
                 match verdict {
+                    // Much at once: others have their turn.
+                    Verdict::Applied if matches!(record, Record::Part(_)) => {
+                        tokio::task::yield_now().await;
+                        break;
+                    }
                     Verdict::Applied => break,
                     Verdict::Wrong => {
                         tracing::warn!(

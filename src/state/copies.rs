@@ -25,10 +25,10 @@ use std::sync::Arc;
 
 /// A replica that acknowledges nothing for so long, while something is under way, is cut off; in ns.
 const STUCK_NS: u64 = 1_500_000_000;
-/// Bytes of a snapshot in one record.
-const PART: usize = 256 << 10;
-/// No further snapshot is begun while a feed has so many bytes before it.
-const CROWDED: usize = 16 << 20;
+/// Bytes of a snapshot in one record: requests wait while one is applied.
+const PART: usize = 64 << 10;
+/// No further snapshot is begun while so many bytes of others have not arrived: changes that clients wait for come behind them.
+const CROWDED: usize = 256 << 10;
 
 /// What a replica has of a partition, if it is whole: the epoch in which its last entry was made, and the number of that.
 pub type Position = Option<(u64, u64)>;
@@ -80,6 +80,16 @@ struct Watched {
     feed: Arc<Feed>,
     acked: u64,
     since_ns: u64,
+    /// Where the snapshots under way end, and how many bytes they have.
+    snapshots: Vec<(u64, usize)>,
+}
+
+impl Watched {
+    /// Whether as much is under way as should be.
+    fn is_crowded(&mut self) -> bool {
+        self.snapshots.retain(|(end, _)| !self.feed.has(*end));
+        self.snapshots.iter().map(|(_, bytes)| bytes).sum::<usize>() >= CROWDED
+    }
 }
 
 impl Copies {
@@ -136,7 +146,7 @@ impl Copies {
         let watched = self.feeds.entry(node).or_insert_with(|| {
             let feed = Feed::new(node, now_ns);
             actions.push(Action::Send(Arc::clone(&feed)));
-            Watched { feed, acked: 0, since_ns: now_ns }
+            Watched { feed, acked: 0, since_ns: now_ns, snapshots: Vec::new() }
         });
         Arc::clone(&watched.feed)
     }

@@ -179,7 +179,7 @@ impl Replication {
     }
 
     /// As [`Replication::attach`], with all there is up to now sent first: `contents` are effects on an empty partition, cut
-    /// into parts. `version` is that of the map which says so.
+    /// into parts. `version` is that of the map which says so. Returns where in the feed they end.
     pub fn attach_with(
         &mut self,
         partition: u8,
@@ -187,7 +187,7 @@ impl Replication {
         (in_sync, begun): (bool, u64),
         contents: &[Vec<u8>],
         version: u64,
-    ) {
+    ) -> u64 {
         let head = Head { partition, epoch: self.epoch, sequence: self.sequence, feed: feed.number, version };
         for part in contents {
             feed.append(&Record::Part(head), part);
@@ -195,6 +195,7 @@ impl Replication {
         let last = feed.append(&Record::Last(head), &[]);
         self.detach(feed.node);
         self.sinks.push(Sink { feed, in_sync, begun, last });
+        last
     }
 
     /// Sends to `node` no more.

@@ -358,14 +358,14 @@ impl Output {
     }
 
     /// Puts bytes where marks are, which ascend. They were made since the last [`advance`](Self::advance).
-    pub fn splice(&mut self, inserts: impl IntoIterator<Item = (Mark, Vec<u8>)>) {
+    pub fn splice(&mut self, inserts: impl IntoIterator<Item = (Mark, impl AsRef<[u8]>)>) {
         let old = std::mem::take(&mut self.buf);
         let (mut done, mut shared_done, mut shift) = (0, 0, 0);
         for (mark, bytes) in inserts {
             self.buf.extend_from_slice(&old[done..mark.buf]);
             self.shared.range_mut(shared_done..mark.shared).for_each(|shared| shared.at += shift);
-            self.buf.extend_from_slice(&bytes);
-            (done, shared_done, shift) = (mark.buf, mark.shared, shift + bytes.len());
+            self.buf.extend_from_slice(bytes.as_ref());
+            (done, shared_done, shift) = (mark.buf, mark.shared, shift + bytes.as_ref().len());
         }
         self.buf.extend_from_slice(&old[done..]);
         self.shared.range_mut(shared_done..).for_each(|shared| shared.at += shift);

@@ -1,6 +1,6 @@
 //! Caring for replicas: who does not follow is cut off, who joins is given a copy, and what is to be handed over is.
 
-use super::{Action, CROWDED, Copies, PART, STUCK_NS};
+use super::{Action, Copies, PART, STUCK_NS};
 use crate::cluster::metadata::{Assignment, Change, Metadata, NodeId, Outcome, Turn};
 use crate::state::State;
 use crate::state::replication::Role;
@@ -104,14 +104,19 @@ impl Copies {
                     news.caught_up.push((number, assignment.turn(), *node));
                 }
                 Some(_) => {}
-                None if feed.unsent_bytes() < CROWDED => {
+                None => {
+                    let Some(watched) = self.feeds.get_mut(node) else { continue };
+                    if watched.is_crowded() {
+                        continue;
+                    }
                     let contents = partition.contents(PART);
                     let is_reported = self.reported.contains(&(number, assignment.turn(), *node));
                     if let Some(own) = &mut partition.replication {
-                        own.attach_with(number, feed, (is_reported, assignment.given_up), &contents, version);
+                        let begun = (is_reported, assignment.given_up);
+                        let end = own.attach_with(number, feed, begun, &contents, version);
+                        watched.snapshots.push((end, contents.iter().map(Vec::len).sum()));
                     }
                 }
-                None => {}
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::state::State;
 use crate::state::acl::catalogue::Catalogue;
 use crate::state::replication::Role;
+use crate::store::entry::{Entry, Extras, Payload};
 
 const MS: u64 = 1_000_000;
 
@@ -74,6 +75,30 @@ fn a_copy_is_counted_once_it_has_arrived_and_handed_over_to() {
     assert_eq!(one.role(3), Some(Role::Falling));
     one.apply(changes[0].clone());
     assert_eq!(one.role(3), Some(Role::Replica));
+}
+
+/// All snapshots were sent at once: changes that clients waited for came behind megabytes of them.
+#[test]
+fn a_snapshot_waits_until_the_one_before_it_has_arrived() {
+    let mut one = Fixture::new();
+    for number in [3, 4] {
+        let value = Payload::Shared(Arc::new(vec![b'x'; CROWDED]));
+        let extras = Extras { expires_at: None, client_flags: 0, cas: 0 };
+        one.state.keyspace.enter(number).dbs[0].insert(Entry::new(b"k", value, extras), 0);
+        let epoch = one.map.partitions[usize::from(number)].epoch;
+        one.apply(Change::AddCopy { partition: number, epoch, node: 2 });
+    }
+    let copied = |one: &Fixture, number| {
+        let partition = one.state.keyspace.enter(number);
+        partition.replication.as_ref().is_some_and(|own| own.is_copied())
+    };
+    let (feeds, _) = one.look();
+    assert_eq!((copied(&one, 3), copied(&one, 4)), (true, false));
+    one.look();
+    assert!(!copied(&one, 4));
+    feeds[0].ack(feeds[0].end());
+    one.look();
+    assert!(copied(&one, 4));
 }
 
 #[test]
