@@ -72,13 +72,15 @@ pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
         return Flow::Next;
     }
     // Whoever asks next makes room, readers too; what tracking tells this client of it comes before the reply.
+    let mut is_full = false;
     if evict::is_over(site.state) {
         make_room(site);
         if site.client.shared.has_mail() {
             return Flow::Contended;
         }
+        is_full = evict::is_full(site.state);
     }
-    let row = match table::find(args).and_then(|row| guard(site, row, args).map(|()| row)) {
+    let row = match table::find(args).and_then(|row| guard(site, row, args, is_full).map(|()| row)) {
         Ok(row) => row,
         Err(error) => {
             reject(site, args, &error);
@@ -88,30 +90,27 @@ pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
     if site.state.pause.begun() && is_held(site, row, args) {
         return Flow::Paused;
     }
-    if site.client.multi.is_some()
-        && !runs_in_multi(row.command)
-        && let Some(error) = forward::moved(site, row.command, args)
-    {
-        reject(site, args, &error);
-        return Flow::Next;
-    }
-    if let Some(multi) = &mut site.client.multi
-        && !runs_in_multi(row.command)
-    {
-        queue(multi, row, args);
-        site.out.simple("QUEUED");
+    if site.client.multi.is_some() && !runs_in_multi(row.command) {
+        if let Some(error) = forward::moved(site, row.command, args) {
+            reject(site, args, &error);
+        } else if let Some(multi) = &mut site.client.multi {
+            queue(multi, row, args);
+            site.out.simple("QUEUED");
+        }
         return Flow::Next;
     }
     let (mark, asked) = (site.out.mark(), site.client.forwarded.len());
-    let flow = if is_exec(row.command) { exec(site, row, args) } else { single(site, row, args, known) };
+    let is_exec = row.command.flags.has(flag::EXEC);
+    let flow = if is_exec { exec(site, row, args) } else { single(site, row, args, known) };
     if flow == Flow::Next {
         suppress(site, Some(row), (mark, asked));
     }
     flow
 }
 
+#[inline]
 fn is_exec(command: &Command) -> bool {
-    command.name == "exec"
+    command.flags.has(flag::EXEC)
 }
 
 /// The commands that act on a transaction rather than join it.
@@ -120,7 +119,10 @@ fn runs_in_multi(command: &Command) -> bool {
 }
 
 /// The checks every request passes before it is queued or run, in the order of what a client should hear first.
-fn guard(site: &mut Site, row: &Row, args: Args) -> Result<(), CmdError> {
+///
+/// `is_full` is whether whatever needs more memory is refused.
+#[inline]
+fn guard(site: &mut Site, row: &Row, args: Args, is_full: bool) -> Result<(), CmdError> {
     let flags = row.command.flags;
     if !site.client.is_free() {
         super::permission::admit(site, row, args)?;
@@ -137,26 +139,25 @@ fn guard(site: &mut Site, row: &Row, args: Args) -> Result<(), CmdError> {
     if site.state.scripts.is_busy() && !flags.has(flag::ALLOW_BUSY) {
         return Err(super::script_run::busy(site.state));
     }
-    if flags.has(flag::SCRIPT) || is_exec(row.command) {
+    if flags.any(flag::SCRIPT.or(flag::EXEC)) {
         // What a script may run is decided by the memory used when it begins.
-        site.client.script_oom = evict::is_full(site.state);
+        site.client.script_oom = is_full;
     }
-    // What is queued takes memory whatever it is.
-    let queues = site.client.multi.is_some() && !runs_in_multi(row.command);
-    if (queues || flags.has(flag::DENYOOM)) && evict::is_full(site.state) && !is_paused(site) {
-        return Err(error::OOM);
-    }
-    if site.client.script_oom && is_exec(row.command) && queued_needs_memory(site.client) && !is_paused(site)
-    {
+    if is_full && needs_memory(site.client, row.command) && !is_paused(site) {
         return Err(error::OOM);
     }
     Ok(())
 }
 
-/// Whether a command is queued that is refused when memory is used up.
+/// Whether a command is refused when memory is used up.
 #[cold]
-fn queued_needs_memory(client: &Client) -> bool {
-    client.multi.iter().flat_map(|multi| &multi.queue).any(|(row, _)| row.command.flags.has(flag::DENYOOM))
+fn needs_memory(client: &Client, command: &Command) -> bool {
+    let denied = |command: &Command| command.flags.has(flag::DENYOOM);
+    let queued = || client.multi.iter().flat_map(|multi| &multi.queue);
+    // What is queued takes memory whatever it is.
+    denied(command)
+        || client.multi.is_some() && !runs_in_multi(command)
+        || is_exec(command) && queued().any(|(row, _)| denied(row.command))
 }
 
 /// Whether CLIENT PAUSE holds this request.
@@ -195,6 +196,7 @@ pub(super) fn make_room(site: &mut Site) -> bool {
 }
 
 /// Answers a request that is not run, and remembers it against a transaction being queued.
+#[cold]
 fn reject(site: &mut Site, args: Args, error: &CmdError) {
     if let Some(multi) = &mut site.client.multi {
         multi.aborted = true;
@@ -218,6 +220,7 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
     suppress(site, None, (mark, asked));
 }
 
+#[inline(never)]
 fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
     let mut owned = OwnedArgs::new();
     args.iter().for_each(|arg| owned.push(arg));
@@ -229,10 +232,14 @@ fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
 /// not a reply.
 #[inline]
 fn suppress(site: &mut Site, row: Option<&Row>, (mark, asked): (shoal_protocol::resp::Mark, usize)) {
-    let replies = site.client.replies;
-    if replies == Replies::On {
-        return;
+    if site.client.replies != Replies::On {
+        take_back(site, row, (mark, asked));
     }
+}
+
+#[cold]
+fn take_back(site: &mut Site, row: Option<&Row>, (mark, asked): (shoal_protocol::resp::Mark, usize)) {
+    let replies = site.client.replies;
     if !row.is_some_and(|row| super::pubsub::answers_by_messages(row.command)) {
         site.out.truncate(mark);
         site.client.forwarded[asked..].iter_mut().for_each(|request| request.is_silent = true);
@@ -350,6 +357,7 @@ fn end_caching(site: &mut Site, row: &Row) {
 }
 
 /// EXEC: all queued commands under the locks of all their keys.
+#[inline(never)]
 fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     let Some(multi) = site.client.multi.as_ref().filter(|multi| !multi.aborted) else {
         // Its function answers the error.

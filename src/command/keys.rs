@@ -30,6 +30,7 @@ use crate::store::value::{Object, Stored};
 use hashbrown::HashSet;
 use smallvec::SmallVec;
 use std::cell::RefCell;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// A key with what routing found out about it.
@@ -41,7 +42,9 @@ pub struct Located {
     pub hash: u32,
     /// Where its partition stands among those held, once they are.
     pub held_at: u8,
-    at: *const u8,
+    /// Where its entry seemed to be when it was last looked for.
+    pub seen: Place,
+    at: NonNull<u8>,
     len: usize,
 }
 
@@ -53,7 +56,8 @@ impl Located {
             partition: partition_of(key),
             hash: hash(key),
             held_at: 0,
-            at: key.as_ptr(),
+            seen: Place::NOWHERE,
+            at: NonNull::from(key).cast(),
             len: key.len(),
         }
     }
@@ -61,7 +65,7 @@ impl Located {
     /// Whether this was made of these very bytes (not equal ones elsewhere).
     #[inline]
     pub fn is(&self, key: &[u8]) -> bool {
-        std::ptr::eq(self.at, key.as_ptr()) && self.len == key.len()
+        self.at == NonNull::from(key).cast() && self.len == key.len()
     }
 }
 
@@ -85,24 +89,32 @@ pub struct Keys<'a> {
     state: &'a State,
     stats: &'a WorkerStats,
     held: Held<'a>,
-    /// What was removed and is too large to drop while partitions are held: fields are dropped in their order.
-    dead: Vec<Garbage>,
     /// What routing found out about the keys, in the order commands mostly ask for them.
     routed: Routed,
     /// Which of these was asked for last.
     at: usize,
     grows: bool,
+    /// The version of the map by which it is asked for.
+    known: u64,
+    /// What most commands have nothing of, so that it costs them nothing.
+    rare: Option<Box<Rare>>,
+}
+
+/// What [`Keys`] of few commands have.
+#[derive(Default)]
+struct Rare {
+    /// Keys whose waiters are to be served.
     ready: Vec<(usize, Box<[u8]>)>,
     /// Of a command on whole partitions that another node asked for: which ones it is about.
     cover: Option<Cover>,
-    /// The version of the map by which it is asked for.
-    known: u64,
     /// Whether one of these is not served here.
     is_uncovered: bool,
     /// What the answer has to wait for in partitions that were visited.
     waits: Waits,
     /// If the partitions held are scratch copies: what they are copies of.
     fetched: Option<Fetched>,
+    /// What was removed and is too large to drop while partitions are held.
+    dead: Vec<Garbage>,
 }
 
 /// The keys of which a scratch copy knows what they are, wherever they are served.
@@ -205,38 +217,44 @@ impl<'a> Keys<'a> {
             state,
             stats,
             held,
-            dead: Vec::new(),
             routed,
             at: 0,
             grows: false,
-            ready: Vec::new(),
-            cover: None,
             known: u64::MAX,
-            is_uncovered: false,
-            waits: Waits::default(),
-            fetched: None,
+            rare: None,
         }
+    }
+
+    #[cold]
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// What the partitions held are copies of, if they are scratch copies.
+    #[inline]
+    fn fetched(&self) -> Option<&Fetched> {
+        self.rare.as_ref()?.fetched.as_ref()
     }
 
     /// Makes them those of scratch copies, which hold the `fetched` keys. At least one partition is held.
     pub fn copied(mut self, fetched: Fetched) -> Self {
-        self.fetched = Some(fetched);
+        self.rare().fetched = Some(fetched);
         self
     }
 
     /// Whether they are those of scratch copies.
     pub fn is_copy(&self) -> bool {
-        self.fetched.is_some()
+        self.fetched().is_some()
     }
 
     /// Whether a key was asked for that the scratch copies do not know.
     pub fn has_missed(&self) -> bool {
-        self.fetched.as_ref().is_some_and(|fetched| !fetched.missed.borrow().is_empty())
+        self.fetched().is_some_and(|fetched| !fetched.missed.borrow().is_empty())
     }
 
     /// The scratch copies, and what they are copies of.
     pub fn into_copies(self) -> (Held<'a>, Fetched) {
-        (self.held, self.fetched.unwrap_or_default())
+        (self.held, self.rare.and_then(|rare| rare.fetched).unwrap_or_default())
     }
 
     /// The node.
@@ -303,22 +321,31 @@ impl<'a> Keys<'a> {
     pub fn appeared(&mut self, db: usize) {
         let mut ready = Vec::new();
         self.each_partition(|_, partition| ready.extend(partition.awaited(db).map(|key| (db, key.into()))));
-        self.ready.append(&mut ready);
+        if !ready.is_empty() {
+            self.rare().ready.append(&mut ready);
+        }
     }
 
     /// Leaves the partitions; returns the keys whose waiters are to be served. What an answer has to wait for is added to `waits`.
     #[inline(always)]
     #[must_use]
     pub fn leave(&mut self, waits: &mut Waits) -> Vec<(usize, Box<[u8]>)> {
-        self.commit(waits);
-        waits.append(std::mem::take(&mut self.waits));
-        self.stats.changes.add(self.dirty);
-        self.held.clear();
-        // What was too large to be dropped while partitions were held.
-        if !self.dead.is_empty() {
-            self.dead.clear();
+        if self.state.cluster.is_on() {
+            self.commit(waits);
         }
-        std::mem::take(&mut self.ready)
+        self.stats.changes.add(self.dirty);
+        // Mostly it is one: to empty the list takes more than to take that.
+        if self.held.pop().is_some() && !self.held.is_empty() {
+            self.held.clear();
+        }
+        match self.rare.take() {
+            None => Vec::new(),
+            Some(rare) => {
+                waits.append(rare.waits);
+                // What was too large to be dropped while partitions were held goes with the rest.
+                rare.ready
+            }
+        }
     }
 
     // Access.
@@ -355,8 +382,10 @@ impl<'a> Keys<'a> {
     #[inline(always)]
     fn alive(&mut self, key: &[u8], counted: bool, touch: bool) -> Option<&mut Entry> {
         let (at, h) = self.enter_at(key);
-        let (clock, now_ms, stats) = (self.clock(), self.now_ms, self.stats);
-        if let Some(entry) = self.held[at].1.dbs[self.db].find_mut(h, key).map(std::ptr::from_mut) {
+        let (clock, now_ms, stats, seen) = (self.clock(), self.now_ms, self.stats, self.seen());
+        let db = &mut self.held[at].1.dbs[self.db];
+        let place = db.locate_near(h, key, seen);
+        if let Some(entry) = place.and_then(|place| db.at_mut(place)).map(std::ptr::from_mut) {
             // SAFETY: the entry lies in a held partition, borrowed from `self` for as long as what is returned, and is given up
             // before `self` is used again. The compiler does not see the latter; to look at the entry's place once more, which
             // it does see, took 60 instructions of every command.
@@ -476,7 +505,9 @@ impl<'a> Keys<'a> {
             Met::String => {}
             Met::Object(old) => {
                 let in_thread = self.lazy_server_del();
-                self.state.lazyfree.dispose(old, in_thread, &mut self.dead);
+                if let Some(dead) = self.state.lazyfree.dispose(old, in_thread) {
+                    self.rare().dead.push(dead);
+                }
             }
         }
     }
@@ -493,11 +524,12 @@ impl<'a> Keys<'a> {
         let (now_ms, state, in_thread) = (self.now_ms, self.state, self.lazy_server_del());
         let (at, h) = self.enter_at(entry.key());
         let table = &mut self.held[at].1.dbs[db];
-        if let Some(old) = table.remove(h, entry.key()) {
-            state.lazyfree.dispose_entry(old, in_thread, &mut self.dead);
-        }
+        let old = table.remove(h, entry.key());
         state.notify(crate::config::notify::NEW_KEY, "new", db, entry.key());
         table.insert(entry, now_ms);
+        if let Some(dead) = old.and_then(|old| state.lazyfree.dispose_entry(old, in_thread)) {
+            self.rare().dead.push(dead);
+        }
     }
 
     /// Removes `key`; false if there is no such key.
@@ -508,13 +540,15 @@ impl<'a> Keys<'a> {
     /// Removes `key`, leaving a large value to the thread that frees if so wanted; false if there is no such key.
     pub fn discard(&mut self, key: &[u8], in_thread: bool) -> bool {
         let Some(entry) = self.take(key) else { return false };
-        self.state.lazyfree.dispose_entry(entry, in_thread, &mut self.dead);
+        if let Some(dead) = self.state.lazyfree.dispose_entry(entry, in_thread) {
+            self.rare().dead.push(dead);
+        }
         true
     }
 
     /// Has `garbage` dropped in the thread that frees, or here when the partitions are left.
     pub fn dispose(&mut self, garbage: Garbage, in_thread: bool) {
-        if in_thread { self.state.lazyfree.add(garbage) } else { self.dead.push(garbage) }
+        if in_thread { self.state.lazyfree.add(garbage) } else { self.rare().dead.push(garbage) }
     }
 
     /// Takes out the entry of `key`.
@@ -598,13 +632,14 @@ impl<'a> Keys<'a> {
     fn note(&mut self, class: i64, event: &'static str, key: &[u8], voids_version: bool) {
         self.dirty += 1;
         let (state, db, by) = (self.state, self.db, self.author);
-        let (partition, h) = self.enter(key);
+        let (at, h) = self.enter_at(key);
+        let partition = &mut *self.held[at].1;
         state.key_changed(partition, db, key, by);
         if voids_version {
             partition.dbs[db].changed(h, key);
         }
         if partition.is_awaited(db, key) {
-            self.ready.push((db, key.into()));
+            self.rare().ready.push((db, key.into()));
         }
         self.event(class, event, key);
     }
@@ -642,12 +677,13 @@ impl<'a> Keys<'a> {
     /// Restricts the command to some partitions, every one of which this node has to serve ([`Keys::is_uncovered`]).
     /// `known` is the version of the map by which they were chosen.
     pub fn cover(&mut self, cover: Cover, known: u64) {
-        (self.cover, self.known) = (Some(cover), known);
+        self.known = known;
+        self.rare().cover = Some(cover);
     }
 
     /// Whether the command was to visit a partition that this node does not serve.
     pub fn is_uncovered(&self) -> bool {
-        self.is_uncovered
+        self.rare.as_ref().is_some_and(|rare| rare.is_uncovered)
     }
 
     /// Visits every partition the command is about in order, those held and, one at a time, the others.
@@ -659,7 +695,8 @@ impl<'a> Keys<'a> {
 
     /// Visits one partition, if the command is about it and it is served here.
     pub fn visit(&mut self, partition: u8, visit: impl FnOnce(&mut Partition)) {
-        if self.cover.is_some_and(|cover| !cover.has(partition)) {
+        let cover = self.rare.as_ref().and_then(|rare| rare.cover);
+        if cover.is_some_and(|cover| !cover.has(partition)) {
             return;
         }
         let known = self.known;
@@ -670,7 +707,9 @@ impl<'a> Keys<'a> {
             }
             is_led
         });
-        self.is_uncovered |= !is_led && self.cover.is_some();
+        if !is_led && cover.is_some() {
+            self.rare().is_uncovered = true;
+        }
     }
 
     /// Visits one partition, held or not, whoever serves it. Only for commands that hold all, or none.
@@ -682,7 +721,8 @@ impl<'a> Keys<'a> {
         let result = visit(&mut entered);
         if let Some(replication) = &mut entered.replication {
             replication.commit(partition);
-            replication.add_waits(&mut self.waits, self.state.cluster.acknowledges_at_once(self.db));
+            let at_once = self.state.cluster.acknowledges_at_once(self.db);
+            replication.add_waits(&mut self.rare().waits, at_once);
         }
         result
     }
@@ -697,7 +737,14 @@ impl<'a> Keys<'a> {
                 expiry::expire(state, stats, partition, (db, h, key), &mut dead);
             }
         });
-        self.dead.append(&mut dead);
+        self.bury(dead);
+    }
+
+    /// Keeps what is to be dropped when the partitions are left.
+    fn bury(&mut self, dead: Vec<Garbage>) {
+        if !dead.is_empty() {
+            self.rare().dead.extend(dead);
+        }
     }
 
     /// The clock by which accesses are remembered.
@@ -719,6 +766,12 @@ impl<'a> Keys<'a> {
         if is(self.at) { Some(self.at) } else { is(self.at + 1).then_some(self.at + 1) }
     }
 
+    /// Where the entry of the routed key that was asked for last seemed to be; of no meaning for any other key.
+    #[inline(always)]
+    fn seen(&self) -> Place {
+        self.routed.get(self.at).map_or(Place::NOWHERE, |key| key.seen)
+    }
+
     /// Which of the held partitions `key` lies in, and the key's hash.
     #[inline]
     fn held_at(&self, key: &[u8]) -> Option<(usize, u32)> {
@@ -731,7 +784,7 @@ impl<'a> Keys<'a> {
     fn search(&self, key: &[u8]) -> Option<(usize, u32)> {
         let partition = partition_of(key);
         let at = self.held.binary_search_by_key(&partition, |(held, _)| *held);
-        if let Some(fetched) = &self.fetched {
+        if let Some(fetched) = self.fetched() {
             fetched.note(key);
             return Some((at.unwrap_or(0), hash(key)));
         }
@@ -774,7 +827,7 @@ impl<'a> Keys<'a> {
     fn place(&mut self, key: &[u8]) -> Option<(usize, Place)> {
         let (at, h) = self.enter_at(key);
         let db = &self.held[at].1.dbs[self.db];
-        let place = db.locate(h, key)?;
+        let place = db.locate_near(h, key, self.seen())?;
         if db.at(place)?.is_expired(self.now_ms) {
             self.expire(key);
             return None;
@@ -800,7 +853,9 @@ impl<'a> Keys<'a> {
             return;
         }
         let (at, h) = self.enter_at(key);
+        let mut dead = Vec::new();
         let partition = &mut self.held[at].1;
-        expiry::expire(self.state, self.stats, partition, (self.db, h, key), &mut self.dead);
+        expiry::expire(self.state, self.stats, partition, (self.db, h, key), &mut dead);
+        self.bury(dead);
     }
 }

@@ -279,6 +279,8 @@ pub mod flag {
     pub const ATOMIC: Flags = Flags(1 << 25);
     /// Our own: leaves something to chance, so that copies are told its result.
     pub const BY_RESULT: Flags = Flags(1 << 26);
+    /// Our own: EXEC, which runs what is queued.
+    pub const EXEC: Flags = Flags(1 << 27);
     /// Our own: runs or changes scripts, for which it needs the claim.
     pub const SCRIPT: Flags = Flags(1 << 31);
 }

@@ -106,7 +106,8 @@ pub fn served(site: &Site, client: &ClientShared, row: &Row, args: Args, cost: C
 /// Whether the value of a directive that gives a threshold, negative for none, is passed.
 #[inline(always)]
 fn passes(threshold: i64, unit: u64, value: u64) -> bool {
-    threshold >= 0 && value >= (threshold as u64).saturating_mul(unit)
+    // A negative one becomes more than any value.
+    value / unit >= threshold as u64
 }
 
 #[inline(always)]

@@ -19,7 +19,7 @@ const CONTROL: super::Flags =
 pub const COMMANDS: &[Command] = &[
     command("multi", 1, Group::Transactions, multi).flags(CONTROL).doc("1.2.0", "", "Starts a transaction."),
     command("exec", 1, Group::Transactions, exec)
-        .flags(flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::SKIP_SLOWLOG]))
+        .flags(flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::SKIP_SLOWLOG, flag::EXEC]))
         .doc("1.2.0", "", "Executes all commands in a transaction."),
     command("discard", 1, Group::Transactions, discard).flags(CONTROL).doc(
         "2.0.0",

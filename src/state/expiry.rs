@@ -78,7 +78,8 @@ fn settle(
             state.notify(notify::HASH, "hexpired", db, &key);
             if let Some(entry) = emptied {
                 state.notify(notify::GENERIC, "del", db, &key);
-                state.lazyfree.dispose_entry(entry, state.config.flag(id::LAZYFREE_LAZY_EXPIRE), dead);
+                let in_thread = state.config.flag(id::LAZYFREE_LAZY_EXPIRE);
+                dead.extend(state.lazyfree.dispose_entry(entry, in_thread));
             }
         }
     }
@@ -87,5 +88,6 @@ fn settle(
 fn bury(state: &State, stats: &WorkerStats, db: usize, entry: Entry, dead: &mut Vec<Garbage>) {
     stats.expired.add(1);
     state.notify(notify::EXPIRED, "expired", db, entry.key());
-    state.lazyfree.dispose_entry(entry, state.config.flag(id::LAZYFREE_LAZY_EXPIRE), dead);
+    let in_thread = state.config.flag(id::LAZYFREE_LAZY_EXPIRE);
+    dead.extend(state.lazyfree.dispose_entry(entry, in_thread));
 }

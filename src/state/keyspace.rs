@@ -1,13 +1,12 @@
 //! The partitions and their locks.
 //!
 //! A command enters the partitions it needs, works, and leaves. Deadlock is avoided by one rule: whoever
-//! needs several partitions tries them all and on a failure lets go of all; whoever holds one never waits for
-//! another. The exception is the running script, of which there is one at a time: it may wait for any.
+//! needs several partitions tries them all and on a failure lets go of all (or does without, if it merely looks ahead);
+//! whoever holds one never waits for another. The exception is the running script, of which there is one at a time: it may wait for any.
 
 use super::lock::{Guard as LockGuard, Lock};
 use super::partition::{PARTITIONS, Partition};
 use super::replication::Replication;
-use crate::store::table::Place;
 use crossbeam::utils::CachePadded;
 use smallvec::SmallVec;
 
@@ -64,7 +63,7 @@ impl Keyspace {
     }
 
     /// Enters a partition if it is free or becomes so in a moment.
-    #[inline]
+    #[inline(always)]
     pub fn try_enter(&self, partition: u8) -> Option<Guard<'_>> {
         let lock = &self.partitions[partition as usize];
         lock.try_lock().or_else(|| Self::spin(lock))
@@ -81,25 +80,17 @@ impl Keyspace {
         None
     }
 
-    /// Has the processor fetch the entry that is likely the one of hash `h`, unless somebody is in its partition; returns its place.
+    /// Enters a partition if it is free this moment: for somebody who merely looks ahead.
     #[inline(always)]
-    pub fn prefetch(&self, partition: u8, db: usize, h: u32) -> Option<Place> {
-        self.partitions[partition as usize].try_lock()?.dbs[db].prefetch(h)
+    pub fn glance(&self, partition: u8) -> Option<Guard<'_>> {
+        self.partitions[partition as usize].try_lock()
     }
 
-    /// The same for the object of the entry at `place`, which has been fetched; false if it has none.
+    /// Has the processor fetch the entry that is likely the one of hash `h`, unless somebody is in its partition.
     #[inline]
-    pub fn prefetch_object(&self, partition: u8, db: usize, place: Place) -> bool {
-        self.partitions[partition as usize]
-            .try_lock()
-            .is_some_and(|guard| guard.dbs[db].prefetch_object(place))
-    }
-
-    /// The same for what that object begins with.
-    #[inline]
-    pub fn prefetch_contents(&self, partition: u8, db: usize, place: Place) {
-        if let Some(guard) = self.partitions[partition as usize].try_lock() {
-            guard.dbs[db].prefetch_contents(place);
+    pub fn prefetch(&self, partition: u8, db: usize, h: u32) {
+        if let Some(partition) = self.glance(partition) {
+            partition.dbs[db].prefetch(h);
         }
     }
 

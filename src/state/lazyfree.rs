@@ -58,22 +58,25 @@ impl Lazyfree {
         self.send(Job::Drop(garbage));
     }
 
-    /// Disposes of a value: a small one at once, a large one by the thread if that is wanted, else by putting it into
-    /// `dead`, which the caller drops once it has left all partitions.
+    /// Disposes of a value: a small one at once, a large one by the thread if that is wanted, else by giving it back to the caller,
+    /// who drops it once it has left all partitions.
     #[inline]
-    pub fn dispose(&self, object: Box<Object>, in_thread: bool, dead: &mut Vec<Garbage>) {
-        if is_large(&object) {
-            let garbage = Garbage::Object(object);
-            if in_thread { self.add(garbage) } else { dead.push(garbage) }
+    pub fn dispose(&self, object: Box<Object>, in_thread: bool) -> Option<Garbage> {
+        if !is_large(&object) {
+            return None;
         }
+        let garbage = Garbage::Object(object);
+        if in_thread {
+            self.add(garbage);
+            return None;
+        }
+        Some(garbage)
     }
 
     /// [`Lazyfree::dispose`] of an entry's value; the rest of it goes at once.
     #[inline]
-    pub fn dispose_entry(&self, entry: Entry, in_thread: bool, dead: &mut Vec<Garbage>) {
-        if let Some(object) = entry.into_object() {
-            self.dispose(object, in_thread, dead);
-        }
+    pub fn dispose_entry(&self, entry: Entry, in_thread: bool) -> Option<Garbage> {
+        self.dispose(entry.into_object()?, in_thread)
     }
 
     /// Drops what is queued, and what comes, until [`Lazyfree::stop`].
@@ -133,13 +136,12 @@ mod tests {
     #[test]
     fn large_values_go_where_they_are_wanted() {
         let lazyfree = Lazyfree::default();
-        let mut dead = Vec::new();
-        lazyfree.dispose(list(5), true, &mut dead);
-        assert_eq!((lazyfree.pending(), dead.len()), (0, 0));
-        lazyfree.dispose(list(1000), false, &mut dead);
-        assert_eq!((lazyfree.pending(), dead.len()), (0, 1));
-        lazyfree.dispose(list(1000), true, &mut dead);
-        assert_eq!((lazyfree.pending(), dead.len()), (1, 1));
+        assert!(lazyfree.dispose(list(5), true).is_none());
+        assert_eq!(lazyfree.pending(), 0);
+        assert!(lazyfree.dispose(list(1000), false).is_some());
+        assert_eq!(lazyfree.pending(), 0);
+        assert!(lazyfree.dispose(list(1000), true).is_none());
+        assert_eq!(lazyfree.pending(), 1);
         lazyfree.stop();
         lazyfree.run();
         assert_eq!((lazyfree.pending(), lazyfree.freed()), (0, 1));

@@ -1,6 +1,6 @@
 //! The lock of a partition.
 //!
-//! It is taken and left for every command, several times where requests are looked at ahead, and hardly ever found taken. So it is
+//! It is taken and left for every command, twice where requests are looked at ahead, and hardly ever found taken. So it is
 //! made for that: a flag, raised by one exchange and lowered by a plain store. A general mutex looks at its flag when it is left,
 //! for somebody who sleeps, with a second exchange that costs as much as the first, 18 cycles. Who waits here (housekeeping,
 //! the running script, ...) tries again, less and less often.

@@ -164,7 +164,7 @@ impl State {
     }
 
     /// Tells those who watch or cache `key` that `by` changed it.
-    #[inline]
+    #[inline(always)]
     pub fn key_changed(
         &self,
         partition: &mut partition::Partition,

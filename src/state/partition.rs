@@ -161,7 +161,7 @@ impl Partition {
     }
 
     /// Tells the watchers of `key` that it changed.
-    #[inline]
+    #[inline(always)]
     pub fn touch(&self, db: usize, key: &[u8]) {
         if !self.watched.is_empty() {
             self.touch_watched(db, key);
@@ -174,7 +174,7 @@ impl Partition {
     }
 
     /// Remembers that the copies are to be told of `key`.
-    #[inline]
+    #[inline(always)]
     pub fn note_change(&mut self, db: usize, key: &[u8]) {
         if let Some(replication) = &mut self.replication {
             replication.note(db, key);
@@ -310,9 +310,14 @@ impl Partition {
     }
 
     /// Whether anyone waits for `key`.
-    #[inline]
+    #[inline(always)]
     pub fn is_awaited(&self, db: usize, key: &[u8]) -> bool {
-        !self.waiting.is_empty() && self.waiting.contains_key(&(db, key.into()))
+        !self.waiting.is_empty() && self.has_waiters(db, key)
+    }
+
+    #[cold]
+    fn has_waiters(&self, db: usize, key: &[u8]) -> bool {
+        self.waiting.contains_key(&(db, key.into()))
     }
 
     /// Has all who wait for a key ask again, wherever it is served now.

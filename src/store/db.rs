@@ -94,15 +94,23 @@ impl Db {
         self.table.find_hashed(h, key)
     }
 
-    /// Has the processor fetch the entry that is likely the one of hash `h`; returns its place.
-    #[inline(always)]
-    pub fn prefetch(&self, h: u32) -> Option<Place> {
-        let place = self.table.likely(h)?;
-        self.table.at(place)?.prefetch();
-        Some(place)
+    /// Has the processor fetch that part of the table which [`Db::prefetch`] waits for.
+    #[inline]
+    pub fn prefetch_table(&self, h: u32) {
+        self.table.prefetch(h);
     }
 
-    /// The same for the object of the entry at `place`, which has been fetched; false if it has none.
+    /// Has the processor fetch the entry that is likely the one of hash `h`; returns its place.
+    #[inline(always)]
+    pub fn prefetch(&self, h: u32) -> Place {
+        let place = self.table.likely(h);
+        if let Some(entry) = self.table.at(place) {
+            entry.prefetch();
+        }
+        place
+    }
+
+    /// The same for the object of the entry at `place`, which has been fetched, if there is any; false if it is a string.
     #[inline]
     pub fn prefetch_object(&self, place: Place) -> bool {
         match self.table.at(place).map(Entry::value) {
@@ -110,7 +118,8 @@ impl Db {
                 prefetch(std::ptr::from_ref(object).cast());
                 true
             }
-            _ => false,
+            Some(_) => false,
+            None => true,
         }
     }
 
@@ -129,6 +138,12 @@ impl Db {
     #[inline]
     pub fn locate(&self, h: u32, key: &[u8]) -> Option<Place> {
         self.table.locate(h, key)
+    }
+
+    /// The same where it was `seen` not long ago: see [`Table::locate_near`].
+    #[inline(always)]
+    pub fn locate_near(&self, h: u32, key: &[u8], seen: Place) -> Option<Place> {
+        self.table.locate_near(h, key, seen)
     }
 
     /// The entry at `place`.

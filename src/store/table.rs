@@ -13,6 +13,7 @@
 //!
 //! Invariant: an item with hash `h` lies in segment `segment_of(h)`; within it tags never fall; `len` is the sum of all lengths.
 
+use super::entry::prefetch;
 use super::hash::hash;
 use std::ops::Range;
 
@@ -34,8 +35,13 @@ impl Keyed for Box<[u8]> {
 /// Where an item of a [`Table`] lies.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    segment: usize,
-    index: usize,
+    segment: u32,
+    index: u32,
+}
+
+impl Place {
+    /// Where no item lies.
+    pub const NOWHERE: Place = Place { segment: u32::MAX, index: u32::MAX };
 }
 
 /// A set of `T`, one for each key.
@@ -97,11 +103,17 @@ impl<T> Segment<T> {
         Segment { tags: Vec::with_capacity(room), items: Vec::with_capacity(room) }
     }
 
+    /// About where items of `tag` are.
+    #[inline]
+    fn guess(&self, tag: u16) -> usize {
+        (tag as usize * self.tags.len()) >> 16
+    }
+
     /// The first index whose tag is not below `tag`.
     #[inline]
     fn start_of(&self, tag: u16) -> usize {
         let tags = &self.tags[..];
-        let mut at = (tag as usize * tags.len()) >> 16;
+        let mut at = self.guess(tag);
         if at < tags.len() && tags[at] < tag {
             at += 1;
             while at < tags.len() && tags[at] < tag {
@@ -220,26 +232,48 @@ impl<T: Keyed> Table<T> {
     pub fn locate(&self, h: u32, key: &[u8]) -> Option<Place> {
         let segment = self.segment_of(h);
         let index = self.segments.get(segment)?.find(h, |item| is_same(item.key(), key))?;
-        Some(Place { segment, index })
+        Some(Place { segment: segment as u32, index: index as u32 })
+    }
+
+    /// [`Table::locate`] where `seen` is where the item seemed to be not long ago: mostly it still is, and nothing is searched.
+    #[inline(always)]
+    pub fn locate_near(&self, h: u32, key: &[u8], seen: Place) -> Option<Place> {
+        match self.at(seen) {
+            Some(item) if is_same(item.key(), key) => Some(seen),
+            _ => self.locate(h, key),
+        }
     }
 
     /// Where the first item is whose tag is that of `h`, if there is any: the one of hash `h`, but for one in some hundred times.
     #[inline]
-    pub fn likely(&self, h: u32) -> Option<Place> {
-        let segment = self.segment_of(h);
-        Some(Place { segment, index: self.segments.get(segment)?.start_of(tag(h)) })
+    pub fn likely(&self, h: u32) -> Place {
+        let at = self.segment_of(h);
+        match self.segments.get(at) {
+            Some(segment) => Place { segment: at as u32, index: segment.start_of(tag(h)) as u32 },
+            None => Place::NOWHERE,
+        }
+    }
+
+    /// Has the processor fetch what [`Table::likely`] is about to look at.
+    #[inline]
+    pub fn prefetch(&self, h: u32) {
+        if let Some(segment) = self.segments.get(self.segment_of(h)) {
+            let guess = segment.guess(tag(h));
+            prefetch(segment.tags.as_ptr().wrapping_add(guess).cast());
+            prefetch(segment.items.as_ptr().wrapping_add(guess).cast());
+        }
     }
 
     /// The item at `place`, as long as nothing was inserted or removed since.
     #[inline]
     pub fn at(&self, place: Place) -> Option<&T> {
-        self.segments.get(place.segment)?.items.get(place.index)
+        self.segments.get(place.segment as usize)?.items.get(place.index as usize)
     }
 
     /// The item at `place`, to change in all but its key.
     #[inline]
     pub fn at_mut(&mut self, place: Place) -> Option<&mut T> {
-        self.segments.get_mut(place.segment)?.items.get_mut(place.index)
+        self.segments.get_mut(place.segment as usize)?.items.get_mut(place.index as usize)
     }
 
     /// Files `item` under its key and gives back the one it replaced.
@@ -284,11 +318,11 @@ impl<T: Keyed> Table<T> {
     pub fn remove_if(&mut self, h: u32, mut test: impl FnMut(&T) -> bool) -> Option<T> {
         let segment = self.segment_of(h);
         let index = self.segments.get(segment)?.find(h, |item| hash(item.key()) == h && test(item))?;
-        Some(self.remove_at(Place { segment, index }))
+        Some(self.remove_at(Place { segment: segment as u32, index: index as u32 }))
     }
 
     fn remove_at(&mut self, place: Place) -> T {
-        let item = self.segments[place.segment].remove(place.index);
+        let item = self.segments[place.segment as usize].remove(place.index as usize);
         self.len -= 1;
         if self.len == 0 {
             self.clear();

@@ -9,7 +9,7 @@
 
 use crate::command::keys::Located;
 use crate::state::State;
-use crate::store::table::Place;
+use crate::state::keyspace::Guard;
 use shoal_protocol::resp::{Args, Span, plain};
 
 /// Requests looked at ahead of the one that is run.
@@ -25,12 +25,12 @@ struct Found {
     /// Where the next begins.
     end: usize,
     /// Its first argument's place among the spans, and that behind its last.
-    spans: (usize, usize),
+    spans: (u8, u8),
     /// Its first key, unless it is alone.
     key: Option<Located>,
-    /// Where the entry of that key seems to be.
-    place: Option<Place>,
 }
+
+const _: () = assert!(SPANS <= u8::MAX as usize);
 
 /// The next requests of a pipeline, whose entries the processor has been told to fetch.
 pub struct Ahead {
@@ -70,9 +70,10 @@ impl Ahead {
         if self.found.get(self.used).is_none_or(|found| found.at != at) {
             self.look(state, db, bytes, at);
         }
-        let Found { end, spans: (first, last), key, .. } = *self.found.get(self.used)?;
+        let found = self.found.get(self.used)?;
         self.used += 1;
-        Some(Next { args: Args::new(bytes, &self.spans[first..last]), end, key })
+        let spans = &self.spans[found.spans.0 as usize..found.spans.1 as usize];
+        Some(Next { args: Args::new(bytes, spans), end: found.end, key: found.key })
     }
 
     fn look(&mut self, state: &State, db: usize, bytes: &[u8], mut at: usize) {
@@ -84,12 +85,11 @@ impl Ahead {
             let is_alone = at == 0 && end == bytes.len();
             let args = Args::new(bytes, &self.spans[first..first + count]);
             let key = args.get(1).filter(|_| !is_alone).map(Located::new);
-            let place = key.and_then(|key| state.keyspace.prefetch(key.partition, db, key.hash));
-            self.found.push(Found { at, end, spans: (first, first + count), key, place });
+            self.found.push(Found { at, end, spans: (first as u8, (first + count) as u8), key });
             (at, first) = (end, first + count);
         }
         if self.found.len() > 1 {
-            self.fetch_objects(state, db);
+            self.fetch(state, db);
         }
     }
 
@@ -109,23 +109,60 @@ impl Ahead {
             while self.found.len() < AHEAD
                 && let Some((key, len)) = peek(&bytes[at..])
             {
-                let key = Located::new(key);
-                let place = state.keyspace.prefetch(key.partition, db, key.hash);
-                self.found.push(Found { at, end: at + len, spans: (0, 0), key: Some(key), place });
+                let key = Some(Located::new(key));
+                self.found.push(Found { at, end: at + len, spans: (0, 0), key });
                 at += len;
             }
-            self.fetch_objects(state, db);
+            self.fetch(state, db);
         }
         self.used += 1;
     }
 
-    /// Behind the entry of a collection are two more waits, for the object and for its contents: 0.2 us of an HSET. Who
-    /// finds a string first is spared the looks.
-    fn fetch_objects(&self, state: &State, db: usize) {
-        let places = || self.found.iter().filter_map(|found| Some((found.key?.partition, found.place?)));
-        if places().all(|(partition, place)| state.keyspace.prefetch_object(partition, db, place)) {
-            places().for_each(|(partition, place)| state.keyspace.prefetch_contents(partition, db, place));
+    /// Has the processor fetch the entries of all that was found.
+    ///
+    /// On the way to an entry one thing after the other is waited for. So one step is made for all requests before the next is made
+    /// for any. All partitions are entered first, as an exchange (`state/lock.rs`) has the processor wait for all it has asked for.
+    fn fetch(&mut self, state: &State, db: usize) {
+        let mut entered: [Option<Guard>; AHEAD] = [const { None }; AHEAD];
+        // By whose guard each is served: where a partition is not free, it may be us who are in it.
+        let mut inside = [0; AHEAD];
+        for at in 0..self.found.len() {
+            let Some(key) = self.found[at].key else { continue };
+            entered[at] = state.keyspace.glance(key.partition);
+            inside[at] = if entered[at].is_some() { at } else { self.first_in(key.partition) };
         }
+        let db_of = |at: usize| entered[at].as_ref().map(|partition| &partition.dbs[db]);
+        for (found, at) in self.found.iter().zip(inside) {
+            if let (Some(key), Some(db)) = (&found.key, db_of(at)) {
+                db.prefetch_table(key.hash);
+            }
+        }
+        for (found, at) in self.found.iter_mut().zip(inside) {
+            if let (Some(key), Some(db)) = (&mut found.key, db_of(at)) {
+                key.seen = db.prefetch(key.hash);
+            }
+        }
+        // Behind the entry of a collection are two more waits, for the object and for its contents: 0.2 us of an HSET. Who
+        // finds a string first is spared the looks.
+        for (found, at) in self.found.iter().zip(inside) {
+            if let (Some(key), Some(db)) = (&found.key, db_of(at))
+                && !db.prefetch_object(key.seen)
+            {
+                return;
+            }
+        }
+        for (found, at) in self.found.iter().zip(inside) {
+            if let (Some(key), Some(db)) = (&found.key, db_of(at)) {
+                db.prefetch_contents(key.seen);
+            }
+        }
+    }
+
+    /// The first request whose key lies in `partition`; one of them does.
+    #[cold]
+    fn first_in(&self, partition: u8) -> usize {
+        let lies_there = |found: &Found| found.key.is_some_and(|key| key.partition == partition);
+        self.found.iter().position(lies_there).unwrap_or_default()
     }
 }
 

@@ -509,13 +509,15 @@ impl Output {
     #[inline]
     fn header(&mut self, kind: u8, number: i64) {
         match usize::try_from(number).ok().and_then(|number| short_line(kind, number)) {
-            Some((line, len)) => {
-                // Appended with what is too much of it, as a store of fixed size is much cheaper than a copy of five bytes.
-                let end = self.buf.len() + len;
-                self.buf.extend_from_slice(&line);
-                self.buf.truncate(end);
+            Some((line, len)) if self.buf.capacity() - self.buf.len() >= LINE_MAX => {
+                // SAFETY: there is room for the whole line, of which only the first `len` bytes count. A store of fixed size is
+                // much cheaper than a copy of five bytes.
+                unsafe {
+                    self.buf.as_mut_ptr().add(self.buf.len()).cast::<[u8; LINE_MAX]>().write(line);
+                    self.buf.set_len(self.buf.len() + len);
+                }
             }
-            None => self.long_header(kind, number),
+            _ => self.long_header(kind, number),
         }
     }
 

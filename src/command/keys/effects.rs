@@ -60,16 +60,12 @@ impl<'a> Keys<'a> {
     }
 
     /// Ends the command, transaction or script: sends its effects, and adds what its answer has to wait for.
-    #[inline]
     pub(super) fn commit(&mut self, waits: &mut Waits) {
-        let cluster = &self.state.cluster;
-        if cluster.is_on() {
-            let at_once = cluster.acknowledges_at_once(self.db);
-            for (number, partition) in &mut self.held {
-                if let Some(replication) = &mut partition.replication {
-                    replication.commit(*number);
-                    replication.add_waits(waits, at_once);
-                }
+        let at_once = self.state.cluster.acknowledges_at_once(self.db);
+        for (number, partition) in &mut self.held {
+            if let Some(replication) = &mut partition.replication {
+                replication.commit(*number);
+                replication.add_waits(waits, at_once);
             }
         }
     }

@@ -80,8 +80,10 @@ impl Keys<'_> {
             return;
         }
         let (at, h) = self.enter_at(key);
+        let mut dead = Vec::new();
         let partition = &mut self.held[at].1;
         let whose = (self.db, h, key, self.now_ms);
-        expiry::expire_fields(self.state, self.stats, partition, whose, &mut self.dead);
+        expiry::expire_fields(self.state, self.stats, partition, whose, &mut dead);
+        self.bury(dead);
     }
 }
