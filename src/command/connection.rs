@@ -4,6 +4,7 @@ use super::client::{Client, Replies};
 use super::error::{self, CmdError};
 use super::{Command, Cx, Flags, Group, command, flag, flags, parse, permission};
 use crate::config::id;
+use crate::script::REDIS_VERSION;
 use crate::state::clients::client_flag;
 use crate::state::{State, acl};
 use crate::text::number::parse_i64;
@@ -14,9 +15,6 @@ use std::sync::atomic::Ordering;
 const ALWAYS: Flags =
     flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::FAST, flag::NO_AUTH, flag::ALLOW_BUSY]);
 const PLAIN: Flags = flags([flag::LOADING, flag::STALE, flag::FAST]);
-
-/// The version of Redis whose behaviour clients may expect.
-pub const REDIS_VERSION: &str = "7.2.4";
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
@@ -186,7 +184,7 @@ fn describe(cx: &mut Cx) {
     out.bulk(b"server");
     out.bulk(b"redis");
     out.bulk(b"version");
-    out.bulk(REDIS_VERSION.as_bytes());
+    out.bulk(REDIS_VERSION.0.as_bytes());
     out.bulk(b"proto");
     out.int(if out.proto == Proto::Resp3 { 3 } else { 2 });
     out.bulk(b"id");

@@ -3,13 +3,13 @@
 //! A section is a row and a function that appends `name:value` lines; names are Redis's wherever a figure exists there.
 
 use super::client_filter::{ClientKind, kind_of};
-use super::connection::REDIS_VERSION;
 use super::error::CmdError;
 use super::memory::Usage;
 use super::{Command, Cx, Group, category, command, flag, flags, table};
 use crate::cluster::metadata::{Assignment, Standing};
 use crate::config::id;
 use crate::process::{self, CpuOf};
+use crate::script::REDIS_VERSION;
 use crate::state::acl::log::Reason;
 use crate::state::clients::ClientShared;
 use crate::state::pause::Paused;
@@ -117,7 +117,7 @@ fn server(cx: &mut Cx, text: &mut String) {
     let uptime = state.started.elapsed().as_secs();
     let executable = std::env::current_exe().unwrap_or_default();
     let config_file = config.file().map(|path| path.display().to_string()).unwrap_or_default();
-    line(text, "redis_version", REDIS_VERSION);
+    line(text, "redis_version", REDIS_VERSION.0);
     line(text, "server_name", "shoal");
     line(text, "shoal_version", env!("CARGO_PKG_VERSION"));
     line(text, "redis_git_sha1", "00000000");

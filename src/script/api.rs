@@ -7,8 +7,9 @@ use mlua::{Lua, MultiValue, Result, Table, Value};
 use sha1::{Digest, Sha1};
 use shoal_protocol::resp::{OwnedArgs, Proto};
 
-/// The version scripts are told, as text and as the number of its parts.
-const VERSION: (&str, i64) = ("7.2.4", 0x0007_0204);
+/// The version of Redis whose behaviour clients and scripts may expect, as text and as the number of its parts. 7.4 brought the expiry of
+/// hash fields, and is the least that redis-py wants to cache for.
+pub const REDIS_VERSION: (&str, i64) = ("7.4.0", 0x0007_0400);
 
 /// The SHA1 digest of `bytes`, 40 hexadecimal digits.
 pub fn sha1_hex(bytes: &[u8]) -> String {
@@ -53,14 +54,14 @@ pub fn table(lua: &Lua) -> Result<Table> {
         ("REPL_SLAVE", 2),
         ("REPL_REPLICA", 2),
         ("REPL_ALL", 3),
-        ("REDIS_VERSION_NUM", VERSION.1),
-        ("VALKEY_VERSION_NUM", VERSION.1),
+        ("REDIS_VERSION_NUM", REDIS_VERSION.1),
+        ("VALKEY_VERSION_NUM", REDIS_VERSION.1),
     ];
     for (name, value) in constants {
         api.raw_set(name, value)?;
     }
-    api.raw_set("REDIS_VERSION", VERSION.0)?;
-    api.raw_set("VALKEY_VERSION", VERSION.0)?;
+    api.raw_set("REDIS_VERSION", REDIS_VERSION.0)?;
+    api.raw_set("VALKEY_VERSION", REDIS_VERSION.0)?;
     api.raw_set("SERVER_NAME", "shoal")?;
     Ok(api)
 }

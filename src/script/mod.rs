@@ -19,6 +19,7 @@ mod shim;
 mod stack;
 mod structs;
 
+pub use api::REDIS_VERSION;
 pub use api::sha1_hex;
 pub use host::{Host, Verdict};
 pub use stack::Style;
