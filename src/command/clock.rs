@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 
 /// How often the system's clocks are read anew, so that changes are followed; in ns.
 const RESYNC_NS: u64 = 100_000_000;
+/// For how long the counter is believed, which may have jumped: a machine was moved, or the counters of two processors differ. In ns.
+const BELIEVED_NS: u64 = 2 * RESYNC_NS;
 
 /// A worker's clock: a reading of the monotonic clock, and the Unix time that goes with it.
 pub struct Clock {
@@ -46,8 +48,8 @@ impl Clock {
         let before = std::mem::take(self);
         let (Some(from), Some(to)) = (before.base_ticks, self.base_ticks) else { return };
         let (passed_ns, ticks) = (self.base_ns - before.base_ns, to.wrapping_sub(from));
-        // A counter that stood still, or went back, says nothing.
-        if (1..=passed_ns.saturating_mul(100)).contains(&ticks) {
+        // One that stood still, or jumped, is not asked until it is known again what its ticks are worth.
+        if (passed_ns / 10..=passed_ns.saturating_mul(10)).contains(&ticks) && ticks > 0 {
             self.tick = ((u128::from(passed_ns) << 32) / u128::from(ticks)) as u64;
         }
     }
@@ -77,8 +79,13 @@ impl Clock {
     fn read_ns(&self) -> u64 {
         match self.base_ticks {
             Some(base) if self.tick > 0 => {
-                let ticks = ticks().wrapping_sub(base);
-                self.base_ns + ((u128::from(ticks) * u128::from(self.tick)) >> 32) as u64
+                let ticks = ticks().saturating_sub(base);
+                let passed_ns = (u128::from(ticks) * u128::from(self.tick)) >> 32;
+                if passed_ns < u128::from(BELIEVED_NS) {
+                    self.base_ns + passed_ns as u64
+                } else {
+                    monotonic_ns()
+                }
             }
             _ => monotonic_ns(),
         }
