@@ -152,12 +152,11 @@ fn set_fields(cx: &mut Cx, args: Args) -> Result<i64, CmdError> {
     }
     let (key, limits) = (&args[1], limits(cx.state));
     let added = cx.keys.create_hash(key, |hash| {
-        hash.expect_fields(args.len() / 2 - 1, limits);
-        let set = |at| i64::from(hash.set(&args[at], &args[at + 1], limits));
-        (2..args.len()).step_by(2).map(set).sum()
+        let pairs = (2..args.len()).step_by(2).map(|at| (&args[at], &args[at + 1]));
+        hash.set_all(pairs, limits)
     })?;
     cx.keys.modified(notify::HASH, "hset", key);
-    Ok(added)
+    Ok(added as i64)
 }
 
 /// HSETNX key field value

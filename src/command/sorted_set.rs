@@ -196,6 +196,13 @@ pub fn add(
     match cx.keys.update_as::<ZSet>(key)? {
         Some(zset) => add_all(zset)?,
         None if options.touch == Touch::Present => {}
+        // The rule, in one piece; nothing that the options forbid can happen to different members of a new set.
+        None if pairs.len() > 1
+            && let Some(zset) = ZSet::small_of(pairs, limits) =>
+        {
+            (new, score) = (pairs.len() as i64, pairs.last().map(|(score, _)| *score));
+            cx.keys.put_object(key, zset.into_object(), None);
+        }
         None => {
             let longest = pairs.iter().map(|(_, member)| member.len()).max().unwrap_or(0);
             let mut zset = ZSet::new();

@@ -14,7 +14,7 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
-use super::pack::{self, Element, Pack};
+use super::pack::{self, Draft, Element, Pack};
 use field::Field;
 use fields::Fields;
 use std::collections::HashSet;
@@ -138,6 +138,24 @@ impl Hash {
     /// Stores a field without an expiry; returns whether it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: HashLimits) -> bool {
         self.store(field, value, limits, false)
+    }
+
+    /// Stores fields without an expiry, one after the other; returns how many are new.
+    pub fn set_all<'a>(
+        &mut self,
+        pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        limits: HashLimits,
+    ) -> usize {
+        self.expect_fields(pairs.len(), limits);
+        if pairs.len() > 1
+            && let Form::Pack(pack) = &mut self.form
+            && pack.is_empty()
+            && let Some(whole) = pack_of(pairs.clone(), limits)
+        {
+            *pack = whole;
+            return pairs.len();
+        }
+        pairs.filter(|(field, value)| self.set(field, value, limits)).count()
     }
 
     /// Stores a field, which keeps the expiry it had; returns whether it is new.
@@ -360,6 +378,32 @@ impl Hash {
             Form::Pack(_) => unreachable!("a pack was replaced just now"),
         }
     }
+}
+
+/// The pack that is a hash of these fields; `None` if one comes twice or is too large for a pack.
+fn pack_of<'a>(
+    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    limits: HashLimits,
+) -> Option<Pack> {
+    let mut room = 0usize;
+    for (field, value) in pairs.clone() {
+        if field.len().max(value.len()) > limits.max_listpack_value {
+            return None;
+        }
+        room = room
+            .saturating_add(Draft::most_bytes(field.len()))
+            .saturating_add(Draft::most_bytes(value.len()));
+    }
+    if room >= Pack::MAX_BYTES / 2 {
+        return None;
+    }
+    let mut draft = Draft::new(room);
+    for (field, value) in pairs {
+        if !draft.push_pair(field, value) {
+            return None;
+        }
+    }
+    Some(draft.finish())
 }
 
 /// The names and values of a pack.

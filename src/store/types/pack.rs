@@ -19,11 +19,13 @@
 //! are a mistake of the caller: they may panic or give a wrong element, and never touch other memory.
 
 mod block;
+mod draft;
 mod entry;
 #[cfg(test)]
 mod tests;
 mod walk;
 
+pub use draft::Draft;
 pub use entry::{Element, Needle};
 
 use block::Block;
@@ -71,17 +73,9 @@ impl Pack {
 
     /// The pack of `elements` in their order, built in one block.
     pub fn of<'a, E: Into<Element<'a>>>(elements: impl IntoIterator<Item = E>) -> Self {
-        let mut bytes = vec![0; HEADER];
-        let mut count = 0;
-        for element in elements {
-            Encoded::new(element.into()).append_to(&mut bytes);
-            count += 1;
-        }
-        bytes.push(END);
-        assert!(bytes.len() <= Pack::MAX_BYTES, "callers bound what they pack");
-        let mut pack = Pack { bytes: Block::of(&bytes) };
-        pack.set_count(count);
-        pack
+        let mut draft = Draft::new(0);
+        elements.into_iter().for_each(|element| draft.push(element));
+        draft.finish()
     }
 
     /// A pack from bytes of unknown origin; `None` unless [`Pack::validate`] accepts them.

@@ -9,7 +9,10 @@
 //! entry:  flags, ms difference, sequence difference, [number of fields,] [field,] value ..., elements of the entry
 //! ```
 //!
-//! Invariant: nodes are keyed by their first id, never empty of living entries; `len` counts those.
+//! The nodes are a plain sequence, as they come and go at its ends: a tree would take more for a short stream than its
+//! entries do.
+//!
+//! Invariant: nodes ascend by their first ids, none is empty of living entries; `len` counts those.
 
 mod group;
 #[cfg(test)]
@@ -19,7 +22,7 @@ pub use group::{Consumer, Group, Pending};
 
 use super::pack::{Element, Pack};
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 const DELETED: i64 = 1;
@@ -110,7 +113,8 @@ pub struct Entry<'s> {
 /// Entries in the order of their ids.
 #[derive(Clone, Default)]
 pub struct Stream {
-    nodes: BTreeMap<StreamId, Pack>,
+    /// Each with its first id.
+    nodes: VecDeque<(StreamId, Pack)>,
     len: u64,
     /// The greatest id there ever was.
     pub last_id: StreamId,
@@ -241,12 +245,22 @@ impl Stream {
         entries_added: u64,
         groups: BTreeMap<Box<[u8]>, Group>,
     ) -> Option<Stream> {
+        let mut nodes = nodes;
         let mut living = 0;
         for (first, pack) in &nodes {
             living += check_node(*first, pack)?;
         }
-        let nodes: BTreeMap<StreamId, Pack> = nodes.into_iter().collect();
-        (living == len).then_some(Stream { nodes, len, last_id, max_deleted_id, entries_added, groups })
+        nodes.sort_by_key(|(first, _)| *first);
+        let ascend = nodes.is_sorted_by(|(one, _), (next, _)| one < next);
+        let nodes = VecDeque::from(nodes);
+        (ascend && living == len).then_some(Stream {
+            nodes,
+            len,
+            last_id,
+            max_deleted_id,
+            entries_added,
+            groups,
+        })
     }
 
     /// How many entries there are.
@@ -276,7 +290,8 @@ impl Stream {
 
     /// Bytes the stream has allocated.
     pub fn allocated_bytes(&self) -> usize {
-        let nodes: usize = self.nodes.values().map(|pack| pack.byte_len() + 48).sum();
+        let packs: usize = self.nodes.iter().map(|(_, pack)| pack.byte_len()).sum();
+        let nodes = packs + self.nodes.capacity() * size_of::<(StreamId, Pack)>();
         nodes + self.groups.iter().map(|(name, group)| name.len() + group.allocated_bytes()).sum::<usize>()
     }
 
@@ -304,7 +319,7 @@ impl Stream {
     ) {
         debug_assert!(id > self.last_id || self.entries_added == 0);
         let size: usize = pairs.clone().map(|(field, value)| field.len() + value.len()).sum();
-        let fits = self.nodes.last_key_value().is_some_and(|(_, pack)| {
+        let fits = self.nodes.back().is_some_and(|(_, pack)| {
             let count =
                 int(pack, pack.first().unwrap_or(0)) + int(pack, skip(pack, pack.first().unwrap_or(0), 1));
             (limits.max_bytes == 0 || pack.byte_len() + size < limits.max_bytes)
@@ -316,9 +331,13 @@ impl Stream {
             let zero = [Element::Int(0), Element::Int(0), Element::Int(fields as i64)];
             let names = pairs.clone().map(|(field, _)| Element::from(field));
             let master = Pack::of(zero.into_iter().chain(names).chain([Element::Int(0)]));
-            self.nodes.insert(id, master);
+            if self.nodes.is_empty() {
+                // Most streams never have a second node.
+                self.nodes.reserve_exact(1);
+            }
+            self.nodes.push_back((id, master));
         }
-        let (first, pack) = self.nodes.iter_mut().next_back().expect("a node was just made");
+        let (first, pack) = self.nodes.back_mut().expect("a node was just made");
         let node = Node::open(*first, pack);
         let same = node.fields == fields && {
             let mut at = node.master_fields;
@@ -351,9 +370,7 @@ impl Stream {
 
     /// The entries from `start` to `end`, both included.
     pub fn range(&self, start: StreamId, end: StreamId) -> impl Iterator<Item = Entry<'_>> {
-        let from = self.nodes.range(..=start).next_back().map_or(start, |(id, _)| *id);
-        let nodes = (from <= end).then(|| self.nodes.range(from..=end)).into_iter().flatten();
-        nodes
+        self.nodes_between(start, end)
             .flat_map(|(first, pack)| Node::open(*first, pack).living().map(move |slot| (*first, pack, slot)))
             .skip_while(move |(.., slot)| slot.id < start)
             .take_while(move |(.., slot)| slot.id <= end)
@@ -362,9 +379,7 @@ impl Stream {
 
     /// The entries from `end` back to `start`, both included.
     pub fn range_back(&self, start: StreamId, end: StreamId) -> impl Iterator<Item = Entry<'_>> {
-        let from = self.nodes.range(..=start).next_back().map_or(start, |(id, _)| *id);
-        let nodes = (from <= end).then(|| self.nodes.range(from..=end)).into_iter().flatten();
-        nodes
+        self.nodes_between(start, end)
             .rev()
             .flat_map(move |(first, pack)| {
                 let slots: Vec<Slot> = Node::open(*first, pack)
@@ -376,6 +391,33 @@ impl Stream {
             .map(|(first, pack, slot)| Node::entry(first, pack, &slot))
     }
 
+    /// How many nodes begin at `id` or before it.
+    fn nodes_until(&self, id: StreamId) -> usize {
+        // Readers are at the end as a rule.
+        match self.nodes.back() {
+            Some((last, _)) if *last <= id => self.nodes.len(),
+            _ => self.nodes.partition_point(|(first, _)| *first <= id),
+        }
+    }
+
+    /// The nodes that may have entries from `start` to `end`, both included.
+    fn nodes_between(
+        &self,
+        start: StreamId,
+        end: StreamId,
+    ) -> impl DoubleEndedIterator<Item = &(StreamId, Pack)> {
+        let from = self.nodes_until(start).saturating_sub(1);
+        let to = self.nodes_until(end).max(from);
+        self.nodes.range(from..to)
+    }
+
+    /// Gives back room for nodes that are gone, once it is most of the room there is.
+    fn give_back(&mut self) {
+        if self.nodes.capacity() > 16 && self.nodes.len() < self.nodes.capacity() / 4 {
+            self.nodes.shrink_to(self.nodes.capacity() / 2);
+        }
+    }
+
     /// Whether there is an entry `id`.
     pub fn contains(&self, id: StreamId) -> bool {
         self.range(id, id).next().is_some()
@@ -383,11 +425,13 @@ impl Stream {
 
     /// Removes the entry `id`; false if there is none.
     pub fn remove(&mut self, id: StreamId) -> bool {
-        let Some((&first, pack)) = self.nodes.range_mut(..=id).next_back() else { return false };
-        let Some(slot) = Node::open(first, pack).living().find(|slot| slot.id == id) else { return false };
+        let Some(at) = self.nodes_until(id).checked_sub(1) else { return false };
+        let (first, pack) = &mut self.nodes[at];
+        let Some(slot) = Node::open(*first, pack).living().find(|slot| slot.id == id) else { return false };
         delete_slots(pack, &[slot]);
         if int(pack, pack.first().unwrap_or(0)) == 0 {
-            self.nodes.remove(&first);
+            self.nodes.remove(at);
+            self.give_back();
         }
         self.len -= 1;
         self.max_deleted_id = self.max_deleted_id.max(id);
@@ -400,7 +444,8 @@ impl Stream {
     pub fn trim(&mut self, keep: Keep, approximate: bool, limit: u64) -> u64 {
         let mut gone = 0;
         loop {
-            let Some((&first, pack)) = self.nodes.iter_mut().next() else { return gone };
+            let Some((first, pack)) = self.nodes.front_mut() else { return gone };
+            let first = *first;
             let living = int(pack, pack.first().unwrap_or(0)) as u64;
             let all = match keep {
                 Keep::Newest(most) if self.len <= most => return gone,
@@ -414,7 +459,8 @@ impl Stream {
                 return gone;
             }
             if all {
-                self.nodes.remove(&first);
+                self.nodes.pop_front();
+                self.give_back();
                 self.len -= living;
                 gone += living;
                 continue;

@@ -22,13 +22,18 @@ mod tests;
 pub use range::{LexBound, LexRange, ScoreRange};
 
 use super::member::Member;
-use super::pack::{Element, Pack};
+use super::pack::{Draft, Element, Pack};
 use crate::store::hash::hash;
 use crate::store::table::Table;
 use crate::text::number::{format_f64, parse_f64};
+use smallvec::SmallVec;
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use tree::{Entry, ScoreTree, count_scores};
+
+/// The most bytes that a score takes in a pack.
+const SCORE_BYTES: usize = 32;
 
 /// How large a sorted set may get as a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +153,30 @@ impl ZSet {
     /// An empty set.
     pub fn new() -> Self {
         ZSet { form: Form::Small(Pack::new()) }
+    }
+
+    /// The set of these members, none of whose scores is NaN, if it is small; `None` as well if a member comes twice.
+    pub fn small_of(members: &[(f64, &[u8])], limits: ZSetLimits) -> Option<Self> {
+        let longest = members.iter().map(|(_, member)| member.len()).max()?;
+        let room = members.len().saturating_mul(Draft::most_bytes(longest) + SCORE_BYTES);
+        if members.len() > limits.max_listpack_entries
+            || longest > limits.max_listpack_value
+            || room >= Pack::MAX_BYTES / 2
+        {
+            return None;
+        }
+        let mut sorted: SmallVec<[(f64, &[u8]); 16]> = members.into();
+        // Not the total order of numbers, in which -0 comes before 0.
+        let of_scores = |a: f64, b: f64| a.partial_cmp(&b).unwrap_or(Ordering::Equal);
+        sorted.sort_unstable_by(|(a, one), (b, other)| of_scores(*a, *b).then_with(|| one.cmp(other)));
+        let mut draft = Draft::new(room);
+        let mut text = Vec::new();
+        for (score, member) in sorted {
+            if !draft.push_pair(member, score_element(score, &mut text)) {
+                return None;
+            }
+        }
+        Some(ZSet { form: Form::Small(draft.finish()) })
     }
 
     /// Turns large at once if `count` members, about to be added, the longest of `longest` bytes, will not fit a

@@ -57,6 +57,34 @@ fn becomes_a_table_where_redis_does() {
 }
 
 #[test]
+fn fields_set_at_once_are_as_if_set_one_by_one() {
+    let mut rng = fastrand::Rng::with_seed(11);
+    for round in 0..600 {
+        let names = rng.usize(1..60);
+        let limits = limits(rng.usize(1..40), rng.usize(4..40));
+        let text = |n: usize| if n.is_multiple_of(3) { n.to_string() } else { "x".repeat(n % 37) + "-" };
+        let words: Vec<(String, String)> = (0..rng.usize(1..50))
+            .map(|_| (format!("f{}", rng.usize(..names)), text(rng.usize(..200))))
+            .collect();
+        let mut hash = Hash::new();
+        if round % 4 == 0 {
+            hash.set(b"f1", b"before", limits);
+        }
+        let mut model = hash.clone();
+        let bytes = words.iter().map(|(field, value)| (field.as_bytes(), value.as_bytes()));
+        let added = hash.set_all(bytes.clone(), limits);
+        model.expect_fields(words.len(), limits);
+        let expected = bytes.filter(|(field, value)| model.set(field, value, limits)).count();
+        assert_eq!(
+            (added, hash.encoding(), pairs(&hash)),
+            (expected, model.encoding(), pairs(&model)),
+            "{words:?}"
+        );
+        assert_eq!(hash.as_pack().map(Pack::as_bytes), model.as_pack().map(Pack::as_bytes));
+    }
+}
+
+#[test]
 fn integers_are_texts_in_both_forms() {
     for limits in [DEFAULT, limits(0, 0)] {
         let mut hash = Hash::new();

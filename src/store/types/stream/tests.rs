@@ -87,6 +87,35 @@ fn an_approximate_trim_takes_whole_nodes() {
 }
 
 #[test]
+fn nodes_take_room_for_those_there_are() {
+    let mut stream = Stream::new();
+    let limits = StreamLimits { max_bytes: 0, max_entries: 1 };
+    stream.add(StreamId { ms: 1, seq: 0 }, pairs(&["item", "1"]), limits);
+    assert_eq!(stream.nodes.capacity(), 1);
+    for ms in 2..=1000 {
+        stream.add(StreamId { ms, seq: 0 }, pairs(&["item", "1"]), limits);
+    }
+    for ms in 500..=1000 {
+        assert!(stream.remove(StreamId { ms, seq: 0 }));
+    }
+    assert_eq!(stream.trim(Keep::Newest(10), false, 0), 489);
+    assert!(stream.nodes.capacity() <= 64, "{}", stream.nodes.capacity());
+    let ids: Vec<u64> = stream.range(StreamId::MIN, StreamId::MAX).map(|entry| entry.id.ms).collect();
+    assert_eq!(ids, (490..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_dump_that_names_a_node_twice_is_refused() {
+    let mut stream = Stream::new();
+    stream.add(StreamId { ms: 1, seq: 0 }, pairs(&["item", "1"]), StreamLimits::default());
+    let node = || stream.nodes().map(|(id, pack)| (id, pack.clone())).next().unwrap();
+    let of = |nodes, len| {
+        Stream::from_parts(nodes, len, stream.last_id, StreamId::MIN, len, BTreeMap::new()).is_some()
+    };
+    assert!(of(vec![node()], 1) && !of(vec![node(), node()], 2));
+}
+
+#[test]
 fn a_group_keeps_its_two_lists_in_step() {
     let mut group = Group::new(StreamId::MIN, None);
     assert!(group.consumer(b"a", 1).1 && group.consumer(b"b", 1).1 && !group.consumer(b"a", 2).1);

@@ -78,6 +78,31 @@ fn encodings_follow_the_limits() {
 }
 
 #[test]
+fn a_small_set_made_at_once_is_as_if_added_to() {
+    let mut rng = fastrand::Rng::with_seed(12);
+    for _ in 0..400 {
+        let names = rng.usize(1..2_000);
+        let scores = [0.0, -0.0, 1.0, -3.5, 1e20, f64::INFINITY, f64::NEG_INFINITY, 0.1];
+        let members: Vec<(f64, String)> = (0..rng.usize(1..140))
+            .map(|_| (scores[rng.usize(..scores.len())], rng.usize(..names).to_string()))
+            .collect();
+        let refs: Vec<(f64, &[u8])> = members.iter().map(|(score, name)| (*score, name.as_bytes())).collect();
+        let different = refs.iter().map(|(_, name)| name).collect::<std::collections::HashSet<_>>().len();
+        let model: Vec<_> = members.iter().map(|(score, name)| (name.as_str(), *score)).collect();
+        match ZSet::small_of(&refs, LIMITS) {
+            Some(set) => {
+                assert_eq!(different, refs.len());
+                let expected = of(&model);
+                assert_eq!(set.as_pack().map(Pack::as_bytes), expected.as_pack().map(Pack::as_bytes));
+            }
+            None => assert!(different < refs.len() || refs.len() > 128, "{members:?}"),
+        }
+    }
+    assert!(ZSet::small_of(&[(1.0, &[b'x'; 65])], LIMITS).is_none());
+    assert!(ZSet::small_of(&[], LIMITS).is_none());
+}
+
+#[test]
 fn options_of_add() {
     let nx = AddOptions { touch: Touch::Absent, ..AddOptions::default() };
     let xx = AddOptions { touch: Touch::Present, ..AddOptions::default() };
