@@ -54,7 +54,10 @@ fn introduce(config: &Config) {
     let file = config.file().map_or("none".into(), |file| file.display().to_string());
     let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
     tracing::info!("Shoal {version}, PID: {pid}, configuration file: {file}");
-    let vain: Vec<&str> = config.set_in_vain().map(|id| id.name()).collect();
+    let mut vain: Vec<&str> = config.set_in_vain().map(|id| id.name()).collect();
+    if !config.caches().is_empty() {
+        vain.push("cache");
+    }
     if !vain.is_empty() {
         tracing::warn!("directives that have no effect here: {}", vain.join(", "));
     }

@@ -24,7 +24,7 @@ Examples:
   shoal                                     a node on 127.0.0.1, ports 6379 and 11211
   shoal /etc/shoal.conf --port 7000
   shoal --bind '* -::*' --maxmemory 4gb --maxmemory-policy allkeys-lru
-  shoal --port 7001 --memcached-port 0 --join 10.0.0.1:16379
+  shoal --port 7001 --memcached-port 0 --join 10.0.0.1:6379
 ";
 
 /// What the command line asks for.

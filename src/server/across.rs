@@ -38,7 +38,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// How long a request waits for its keys before it looks for them again, whatever it heard.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a run may ask for keys it was not given.
-const RERUNS: usize = 64;
+const RERUNS: usize = 1000;
 
 const ENDLESS: &[u8] =
     b"-ERR the script asks for further keys, which other nodes serve, whenever it is run: declare its keys\r\n";

@@ -183,7 +183,8 @@ fn a_full_disk_takes_one_node_out_and_nothing_else() {
     for (at, writer) in writers.into_iter().enumerate() {
         let written = writer.stop();
         // As with any node that is gone, a write may have been under way to it.
-        assert!(written.errors.iter().all(|error| error.starts_with("-UNKNOWN")), "{:?}", written.errors);
+        let only_unknown = written.errors.iter().all(|error| error.starts_with("-UNKNOWN"));
+        assert!(only_unknown, "{:?}{}", written.errors, cluster.logs());
         assert!(written.errors.len() <= 10, "{:?}{}", written.errors, cluster.logs());
         for node in &cluster.nodes {
             assert_nothing_lost(&mut node.connect(), &format!("d{at}"), &written);

@@ -46,7 +46,7 @@ fn the_reference_file_is_the_table() {
 
 #[test]
 fn the_examples_are_correct() {
-    for name in ["cluster.conf", "sessions.conf", "tls.conf"] {
+    for name in ["cluster.conf", "sessions.conf"] {
         let path = format!("{}/conf/{name}", env!("CARGO_MANIFEST_DIR"));
         Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
     }
