@@ -830,6 +830,10 @@ impl This {
                 Poll::Pending => cluster.poll_newer(seen, task),
             });
             let _ = timeout(if is_busy { CARE } else { IDLE }, news).await;
+            // Its own end breaks its feeds: the copies they lead to are what is left of what it served, and must not be cut off for that.
+            if self.state.is_stopping() {
+                return;
+            }
             seen = cluster.version();
             let actions = self.copies.borrow_mut().look(&self.state, self.now_ns());
             self.carry_out(actions);
@@ -851,6 +855,9 @@ impl This {
     }
 
     async fn propose_for(self: Rc<Self>, reason: Reason, change: Change) {
+        if self.state.is_stopping() {
+            return;
+        }
         let outcome = self.propose(change.clone()).await;
         if let Err(error) = &outcome {
             tracing::debug!("a change was not made: {error}");

@@ -298,6 +298,11 @@ impl State {
         self.stop();
     }
 
+    /// Whether its threads have been asked to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     /// Why the node could not go on, if that is why it stops.
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
