@@ -6,23 +6,22 @@
 //!
 //! A node listens for others from its start. It founds a cluster when the first of them joins.
 
-use super::peer::{self, Purpose};
+use super::mesh::{self, Incoming, Mesh};
+use super::peer;
 use super::{feeder, listeners};
 use crate::cluster::consensus::{self, Consensus, Owner, ProposeError, StoreError};
 use crate::cluster::joining::{address_of, named, told};
 use crate::cluster::lead::{Asker, Leader, choose_voters};
-use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender, VERSIONS};
+use crate::cluster::link::{Frame, Identity, Limits, Link, Sender, VERSIONS};
 use crate::cluster::metadata::{Change, Member, Metadata, NodeId, Outcome, Standing};
 use crate::config::id;
 use crate::error::Error;
 use crate::state::State;
 use crate::state::copies::{self, Action, Copies, Position, Reason};
 use crate::state::replication::Feed;
-use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,9 +29,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep, timeout};
 
@@ -59,11 +58,9 @@ const CARE: Duration = Duration::from_millis(10);
 /// And how often when nothing is under way.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long an answer is awaited.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a replica may take to say what it has.
 const POSITION: Duration = Duration::from_millis(500);
-/// Bytes of an answer that are read by one who looks for its cluster.
-const NODES_MAX: u64 = 1 << 20;
 /// How often a node says that it waits for its cluster.
 const ALONE: Duration = Duration::from_secs(5);
 /// How long a node that is stopped may take to hand over.
@@ -145,71 +142,6 @@ pub(super) fn run(state: &Arc<State>, setup: Setup, ports: (u16, u16), jobs: Vec
     });
 }
 
-/// Links by which nodes speak of the cluster.
-#[derive(Clone)]
-struct Mesh {
-    state: Arc<State>,
-    links: Arc<Mutex<HashMap<String, Sender>>>,
-    incoming: UnboundedSender<(Sender, Frame)>,
-    /// How many links there are with whom.
-    alive: Arc<Mutex<HashMap<NodeId, usize>>>,
-    /// Who has ended the last one.
-    gone: UnboundedSender<NodeId>,
-}
-
-impl Mesh {
-    /// The link to the node that listens at `address`; to no other than `meant`, if that is known.
-    async fn link(&self, address: &str, meant: Option<NodeId>) -> io::Result<Sender> {
-        let is_of_use = |sender: &&Sender| {
-            sender.closed().is_none() && meant.is_none_or(|node| node == sender.peer().node)
-        };
-        if let Some(sender) = self.links.lock().get(address).filter(is_of_use) {
-            return Ok(sender.clone());
-        }
-        let identity = self.state.cluster.identity().ok_or(io::ErrorKind::NotConnected)?;
-        let connected = timeout(peer::HANDSHAKE, peer::connect(address, meant, Purpose::Control, &identity));
-        let link = connected.await?.map_err(|error| io::Error::other(error.to_string()))?;
-        let sender = link.sender();
-        tokio::spawn(self.clone().carry(link));
-        self.links.lock().insert(address.to_string(), sender.clone());
-        Ok(sender)
-    }
-
-    async fn ask(
-        &self,
-        address: &str,
-        meant: Option<NodeId>,
-        kind: u8,
-        payload: &[u8],
-    ) -> io::Result<Vec<u8>> {
-        let sender = self.link(address, meant).await?;
-        let answer = timeout(PATIENCE, sender.request(kind, payload)).await?;
-        answer.map(|bytes| bytes.to_vec()).map_err(|error| io::Error::other(error.to_string()))
-    }
-
-    async fn carry(self, link: Link) {
-        let node = link.peer().node;
-        let incoming = self.incoming;
-        *self.alive.lock().entry(node).or_default() += 1;
-        let end = link.run(move |sender, frame| drop(incoming.send((sender.clone(), frame)))).await;
-        tracing::debug!("a link with node {node:016x} has ended: {end}");
-        let mut alive = self.alive.lock();
-        let left = alive.remove(&node).map_or(0, |count| count - 1);
-        if left > 0 {
-            alive.insert(node, left);
-        } else if matches!(*end, LinkError::Ended) {
-            // Nobody listens once this node stops.
-            let _ = self.gone.send(node);
-        }
-    }
-}
-
-impl consensus::Transport for Mesh {
-    async fn call(&self, to: NodeId, address: &str, kind: u8, payload: Vec<u8>) -> io::Result<Vec<u8>> {
-        self.ask(address, Some(to), kind, &payload).await
-    }
-}
-
 /// This node, as the cluster's thread sees it.
 struct This {
     state: Arc<State>,
@@ -218,7 +150,7 @@ struct This {
     me: RefCell<Member>,
     secret: Vec<u8>,
     mesh: Mesh,
-    incoming: RefCell<Option<UnboundedReceiver<(Sender, Frame)>>>,
+    incoming: RefCell<Option<Incoming>>,
     gone: RefCell<Option<UnboundedReceiver<NodeId>>>,
     consensus: RefCell<Option<Consensus>>,
     /// What it does where it leads.
@@ -231,30 +163,9 @@ struct This {
     founding: tokio::sync::Mutex<()>,
 }
 
-/// What the node with a client address answers to CLUSTER NODES, told this node's own `password` first, which may be that one's too.
-async fn nodes(seed: &str, password: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(seed).await?;
-    if !password.is_empty() {
-        let login = format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len());
-        stream.write_all(login.as_bytes()).await?;
-    }
-    stream.write_all(b"CLUSTER NODES\r\nQUIT\r\n").await?;
-    let mut reply = String::new();
-    stream.take(NODES_MAX).read_to_string(&mut reply).await?;
-    Ok(reply)
-}
-
 impl This {
     fn new(state: Arc<State>, setup: &Setup, ports: (u16, u16), jobs: Vec<UnboundedSender<Job>>) -> This {
-        let (sender, incoming) = unbounded_channel();
-        let (gone, leavers) = unbounded_channel();
-        let mesh = Mesh {
-            state: Arc::clone(&state),
-            links: Arc::default(),
-            incoming: sender,
-            alive: Arc::default(),
-            gone,
-        };
+        let (mesh, incoming, leavers) = Mesh::new(Arc::clone(&state));
         let config = &state.config;
         let me = Member {
             id: setup.node,
@@ -526,7 +437,7 @@ impl This {
     /// Joins by a member's client address: it knows best where it listens for others.
     async fn join_by(self: &Rc<Self>, seed: &str) -> Result<(), Failure> {
         let password = self.state.config.text(id::REQUIREPASS);
-        let asked = async { timeout(peer::HANDSHAKE, nodes(seed, &password)).await.ok() };
+        let asked = async { timeout(peer::HANDSHAKE, mesh::nodes(seed, &password)).await.ok() };
         let asked = if seed.contains('@') { None } else { asked.await };
         let told = asked.and_then(Result::ok).and_then(|nodes| told(seed, &nodes));
         let address = told.or_else(|| named(seed));
@@ -741,7 +652,7 @@ impl This {
                     continue;
                 }
                 // It may have lost an election and won another meanwhile.
-                let (_, term) = leads(&consensus);
+                let term = consensus.status().borrow().term;
                 self.leader.borrow_mut().proved(term, asked_ns, &self.map(), self.now_ns());
             }
             self.look_after_members(&consensus).await;
@@ -830,10 +741,6 @@ impl This {
                 Poll::Pending => cluster.poll_newer(seen, task),
             });
             let _ = timeout(if is_busy { CARE } else { IDLE }, news).await;
-            // Its own end breaks its feeds: the copies they lead to are what is left of what it served, and must not be cut off for that.
-            if self.state.is_stopping() {
-                return;
-            }
             seen = cluster.version();
             let actions = self.copies.borrow_mut().look(&self.state, self.now_ns());
             self.carry_out(actions);
@@ -855,6 +762,7 @@ impl This {
     }
 
     async fn propose_for(self: Rc<Self>, reason: Reason, change: Change) {
+        // Its own end breaks its feeds: the copies they lead to are what is left of what it served, and must not be cut off for that.
         if self.state.is_stopping() {
             return;
         }
@@ -909,13 +817,6 @@ impl This {
             let _ = timeout(BEAT, newer).await;
         }
     }
-}
-
-/// What this node is in the group, and in which term.
-fn leads(consensus: &Consensus) -> (consensus::Role, u64) {
-    let status = consensus.status();
-    let status = status.borrow();
-    (status.role, status.term)
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Failure> {

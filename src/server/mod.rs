@@ -12,6 +12,7 @@ pub mod listeners;
 pub mod log;
 mod mail;
 mod member;
+mod mesh;
 pub mod node;
 mod on_stack;
 mod participant;

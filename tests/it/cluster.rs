@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use shoal_testkit::resp::Client;
+use shoal_testkit::server::{Place, free_port};
 use shoal_testkit::{Server, Value};
 
 use crate::harness;
@@ -94,12 +95,17 @@ pub fn member_with(seed: Option<&Server>, directives: &[&str]) -> Server {
 
 /// One that joins though `seed` tells strangers nothing, as it has a password: it is told the port for other nodes as well.
 pub fn member_without_password(seed: &Server) -> Server {
-    let port = std::fs::read_to_string(seed.dir().join("cluster-port")).expect("written at its start");
-    joined(Some(format!("127.0.0.1:{}@{port}", seed.resp_addr().port())), &[])
+    joined(Some(format!("{}@{}", seed.resp_addr(), cluster_port(seed))), &[])
+}
+
+/// Where a node that was started by [`member`] and its kin speaks to others.
+fn cluster_port(node: &Server) -> u16 {
+    let port = std::fs::read_to_string(node.dir().join("cluster-port")).expect("written at its start");
+    port.parse().expect("a port")
 }
 
 fn joined(seed: Option<String>, directives: &[&str]) -> Server {
-    let cluster_port = shoal_testkit::server::free_port().expect("a free port").to_string();
+    let cluster_port = free_port().expect("a free port").to_string();
     let mut args = vec!["--cluster-port", &cluster_port];
     if let Some(seed) = &seed {
         args.extend(["--join", seed]);
@@ -362,12 +368,11 @@ fn a_node_that_restarts_empty_wipes_nothing() {
     signal(victim, "KILL");
     // Until it is quite gone its ports are taken.
     victim.wait(SETTLES).expect("it ends");
-    let port = victim.resp_addr().port().to_string();
-    let cluster_port = std::fs::read_to_string(victim.dir().join("cluster-port")).expect("written");
+    let (addr, cluster_port) = (victim.resp_addr(), cluster_port(victim));
     let mut again = harness::command();
-    again.args(["--bind", "127.0.0.1", "--port", &port, "--memcached-port", "0", "--workers", "2"]);
-    again.args(["--cluster-port", &cluster_port, "--dir", &victim.dir().to_string_lossy()]);
-    let reborn = Server::other(again, Some(victim.resp_addr()), None).expect("it starts again");
+    again.args(["--workers", "2"]);
+    Place { addr, cluster_port, dir: victim.dir().to_owned() }.tell(&mut again);
+    let reborn = Server::other(again, Some(addr), None).expect("it starts again");
     for i in 0..500 {
         let reply = client.line(&format!("GET k{i}")).expect("a reply");
         assert_eq!(reply.text(), Some(i.to_string().as_bytes()), "k{i}: {reply}\n{}", cluster.logs());

@@ -5,13 +5,13 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use shoal_testkit::Server;
-use shoal_testkit::server::free_port;
+use shoal_testkit::server::{Place, free_port};
 
 use crate::cluster::{Cluster, Writer, assert_nothing_lost, member};
 use crate::harness;
@@ -85,31 +85,26 @@ impl Drop for Disk {
 /// A node that keeps its file on `disk` and belongs to the cluster of `seed`.
 struct Tenant<'d> {
     disk: &'d Disk,
-    seed: String,
-    port: u16,
-    cluster_port: u16,
+    seed: SocketAddr,
+    place: Place,
 }
 
 impl<'d> Tenant<'d> {
     fn new(disk: &'d Disk, seed: &Server) -> Tenant<'d> {
-        let port = std::fs::read_to_string(seed.dir().join("cluster-port")).expect("written at its start");
-        let seed = format!("127.0.0.1:{}@{port}", seed.resp_addr().port());
-        let (port, cluster_port) = (free_port().expect("a free port"), free_port().expect("a free port"));
-        Tenant { disk, seed, port, cluster_port }
+        let place = Place::new(disk.directory.clone()).expect("free ports");
+        Tenant { disk, seed: seed.resp_addr(), place }
     }
 
     fn command(&self) -> Command {
         let mut command = self.disk.command(harness::BINARY);
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--memcached-port", "0"]);
-        command.args(["--cluster-port", &self.cluster_port.to_string(), "--join", &self.seed]);
-        command.args(["--workers", "2", "--dir"]).arg(&self.disk.directory).env("NO_COLOR", "1");
+        command.args(["--workers", "2", "--join", &self.seed.to_string()]);
+        self.place.tell(&mut command);
         command
     }
 
     /// Starts it; it answers.
     fn start(&self) -> Server {
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        Server::other(self.command(), Some(addr), None).expect("a node starts")
+        Server::other(self.command(), Some(self.place.addr), None).expect("a node starts")
     }
 
     /// Starts it; whether it ever answers is not waited for.

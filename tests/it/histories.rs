@@ -9,13 +9,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use shoal_testkit::resp::Client;
-use shoal_testkit::server::free_port;
+use shoal_testkit::server::Place;
 use shoal_testkit::{Server, Value};
 
 use crate::cluster::signal;
@@ -34,9 +33,7 @@ const HEALS: Duration = Duration::from_secs(60);
 
 /// A node that can be started again.
 struct Node {
-    addr: SocketAddr,
-    cluster_port: u16,
-    dir: PathBuf,
+    place: Place,
     server: Option<Server>,
     /// What its processes have logged that are gone.
     log: String,
@@ -44,25 +41,21 @@ struct Node {
 
 impl Node {
     fn new(base: &std::path::Path, number: usize) -> Node {
-        let port = || free_port().expect("a free port");
-        let addr = SocketAddr::from(([127, 0, 0, 1], port()));
-        let dir = base.join(number.to_string());
-        Node { addr, cluster_port: port(), dir, server: None, log: String::new() }
+        let place = Place::new(base.join(number.to_string())).expect("free ports");
+        Node { place, server: None, log: String::new() }
     }
 
     fn start(&mut self, seed: Option<SocketAddr>) {
-        std::fs::create_dir_all(&self.dir).expect("a directory");
+        std::fs::create_dir_all(&self.place.dir).expect("a directory");
         let until = Instant::now() + HEALS;
         loop {
             let mut command = harness::command();
-            command.args(["--bind", "127.0.0.1", "--port", &self.addr.port().to_string()]);
-            command.args(["--memcached-port", "0", "--workers", "2"]).env("NO_COLOR", "1");
-            command.args(["--cluster-port", &self.cluster_port.to_string()]);
-            command.arg("--dir").arg(&self.dir);
+            command.args(["--workers", "2"]);
+            self.place.tell(&mut command);
             if let Some(seed) = seed {
                 command.args(["--join", &seed.to_string()]);
             }
-            match Server::other(command, Some(self.addr), None) {
+            match Server::other(command, Some(self.place.addr), None) {
                 Ok(server) => return self.server = Some(server),
                 // Somebody else's connection may have its port for a while.
                 Err(error) => assert!(Instant::now() < until, "{error}"),
@@ -79,13 +72,13 @@ impl Node {
     }
 
     fn ask(&self, line: &str) -> std::io::Result<Value> {
-        Client::connect(self.addr)?.line(line)
+        Client::connect(self.place.addr)?.line(line)
     }
 
     fn all_logged(&self) -> String {
         let last = self.server.iter().map(|server| std::fs::read_to_string(server.dir().join("log")));
         let last: String = last.map(Result::unwrap_or_default).collect();
-        format!("\n--- {}\n{}{last}", self.addr, self.log)
+        format!("\n--- {}\n{}{last}", self.place.addr, self.log)
     }
 }
 
@@ -281,14 +274,14 @@ fn have(node: &Node, line: &str) {
 fn fault(rng: &mut fastrand::Rng, nodes: &mut [Node]) -> String {
     let victim = rng.usize(..nodes.len());
     let other = (victim + rng.usize(1..nodes.len())) % nodes.len();
-    let seed = nodes[other].addr;
+    let seed = nodes[other].place.addr;
     let kind = ["kill", "kill", "wipe", "stop", "goodbye", "move", "drain"][rng.usize(..7)];
     match kind {
         "kill" | "wipe" | "goodbye" => {
             nodes[victim].end(if kind == "goodbye" { "TERM" } else { "KILL" });
             std::thread::sleep(Duration::from_millis(rng.u64(50..2000)));
             if kind == "wipe" {
-                std::fs::remove_dir_all(&nodes[victim].dir).expect("it was there");
+                std::fs::remove_dir_all(&nodes[victim].place.dir).expect("it was there");
             }
             nodes[victim].start(Some(seed));
         }
@@ -452,12 +445,12 @@ fn what_clients_heard_is_what_happened_whatever_befalls_the_nodes() {
     let base = std::env::temp_dir().join(format!("shoal-histories-{}-{seed}", std::process::id()));
     let mut nodes: Vec<Node> = (0..NODES).map(|number| Node::new(&base, number)).collect();
     nodes[0].start(None);
-    let first = nodes[0].addr;
+    let first = nodes[0].place.addr;
     nodes[1..].iter_mut().for_each(|node| node.start(Some(first)));
     await_whole(&nodes, &[]);
 
     let (stop, history) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(History::default())));
-    let addrs: Vec<SocketAddr> = nodes.iter().map(|node| node.addr).collect();
+    let addrs: Vec<SocketAddr> = nodes.iter().map(|node| node.place.addr).collect();
     let threads: Vec<_> = (0..WORKERS + CONSUMERS)
         .map(|number| {
             let rng = fastrand::Rng::with_seed(seed << 8 | number as u64);
@@ -479,7 +472,7 @@ fn what_clients_heard_is_what_happened_whatever_befalls_the_nodes() {
     threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
 
     let history = history.lock().expect("nobody panics");
-    let mut client = Client::connect(nodes[0].addr).expect("it runs");
+    let mut client = Client::connect(nodes[0].place.addr).expect("it runs");
     let mut wrong = judge(&history, &mut |request| client.call(request).expect("a reply"));
     wrong.extend(history.wrong.iter().cloned());
     println!("{faults:?}: {} appended, {} popped", history.appended.len(), history.popped.len());

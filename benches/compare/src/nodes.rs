@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use shoal_testkit::resp::Client;
-use shoal_testkit::server::free_port;
+use shoal_testkit::server::Place;
 use shoal_testkit::{Server, Value};
 
 use crate::contender;
@@ -31,9 +32,7 @@ pub struct Node {
     binary: PathBuf,
     directives: Vec<String>,
     cores: String,
-    dir: PathBuf,
-    port: u16,
-    cluster_port: u16,
+    place: Place,
     server: Option<Server>,
 }
 
@@ -45,15 +44,17 @@ impl Node {
         directives: &[&str],
         options: &Options,
     ) -> Result<Node, Failure> {
-        let (port, cluster_port) = (free_port()?, free_port()?);
-        let dir = std::env::temp_dir().join(format!("shoal-compare-{}-{port}", std::process::id()));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("shoal-compare-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir)?;
+        let place = Place::new(dir)?;
         let mut directives: Vec<String> = directives.iter().map(ToString::to_string).collect();
         if let Some(seed) = seed {
-            directives.extend(["--join".into(), format!("127.0.0.1:{}@{}", seed.port, seed.cluster_port)]);
+            directives.extend(["--join".into(), seed.addr().to_string()]);
         }
         let (binary, cores) = (options.shoal.clone(), cores.to_string());
-        let mut node = Node { binary, directives, cores, dir, port, cluster_port, server: None };
+        let mut node = Node { binary, directives, cores, place, server: None };
         node.start_again()?;
         Ok(node)
     }
@@ -61,10 +62,8 @@ impl Node {
     /// Starts it where it was, with what its directory holds.
     pub fn start_again(&mut self) -> Result<(), Failure> {
         let mut command = Command::new("taskset");
-        command.args(["-c", &self.cores]).arg(&self.binary);
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--memcached-port", "0"]);
-        command.args(["--workers", "1", "--cluster-port", &self.cluster_port.to_string()]);
-        command.arg("--dir").arg(&self.dir).args(&self.directives);
+        command.args(["-c", &self.cores]).arg(&self.binary).args(["--workers", "1"]).args(&self.directives);
+        self.place.tell(&mut command);
         // A directory of its own goes with each process; the node's is to last.
         self.server = Some(Server::other(command, Some(self.addr()), None)?);
         Ok(())
@@ -72,7 +71,7 @@ impl Node {
 
     /// Where it speaks RESP.
     pub fn addr(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+        self.place.addr
     }
 
     /// Its answer to a line, in one piece.
@@ -108,7 +107,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.server = None;
         // It fails only if it is gone.
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_dir_all(&self.place.dir);
     }
 }
 
@@ -200,7 +199,7 @@ impl Cluster {
     pub fn keys_by_node(&self, keys: u64) -> Result<Vec<Vec<u64>>, Failure> {
         let holders = self.holders()?;
         let at: BTreeMap<u16, usize> =
-            self.nodes.iter().enumerate().map(|(at, node)| (node.port, at)).collect();
+            self.nodes.iter().enumerate().map(|(at, node)| (node.addr().port(), at)).collect();
         let mut by_node = vec![Vec::new(); self.nodes.len()];
         for key in 0..keys {
             let primary = holders[slot(&name(key)) / PARTITION].first().and_then(|port| at.get(port));

@@ -40,13 +40,19 @@ fn run(state: &State, client: &mut Client, line: &str) -> Vec<u8> {
     out.take_bytes()
 }
 
+/// What stands for the clients of another node.
+fn peer(state: &State) -> Client {
+    let mut client = Client::new(state.clients.detached(), Arc::clone(state.acl.peer()));
+    client.is_peer = true;
+    client
+}
+
 /// A node had lost a partition and got it back before a frame reached it that was sent in its first time there. It ran what that asked
 /// for, though the client had been told that nobody knew, and others had written since.
 #[test]
 fn what_was_sent_in_an_earlier_time_is_not_run() {
     let state = node(Role::Primary, None);
-    let mut client = Client::new(state.clients.detached(), Arc::clone(state.acl.peer()));
-    client.is_peer = true;
+    let mut client = peer(&state);
     let lines = [
         "SET a 1",
         "MSET a 1",
@@ -114,8 +120,7 @@ fn apply(state: &State, feed: &Feed) {
 fn a_replica_ends_up_as_its_primary_is() {
     let feed = Feed::new(2, 1);
     let (primary, replica) = (node(Role::Primary, Some(&feed)), node(Role::Replica, None));
-    let mut client = Client::new(primary.clients.detached(), Arc::clone(primary.acl.peer()));
-    client.is_peer = true;
+    let mut client = peer(&primary);
     let lines = [
         "SET a 1 EX 100",
         "INCR a",
@@ -174,8 +179,7 @@ fn a_replica_ends_up_as_its_primary_is() {
 #[test]
 fn contents_make_an_equal_partition() {
     let source = node(Role::Primary, None);
-    let mut client = Client::new(source.clients.detached(), Arc::clone(source.acl.peer()));
-    client.is_peer = true;
+    let mut client = peer(&source);
     for line in
         ["SET a 1 PX 100000", "RPUSH l 1 2", "HSET h f v", "SADD s 1 2 x", "ZADD z 1 m", "XADD x 1-1 f v"]
     {

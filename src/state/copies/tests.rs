@@ -34,6 +34,13 @@ impl Fixture {
         self.copies.adopt(&self.state, Arc::new(self.map.clone()), self.now_ns)
     }
 
+    /// Has node 2 given a copy of a partition; returns the partition's epoch.
+    fn begin_copy(&mut self, partition: u8) -> u64 {
+        let epoch = self.map.partitions[usize::from(partition)].epoch;
+        self.apply(Change::AddCopy { partition, epoch, node: 2 });
+        epoch
+    }
+
     fn look(&mut self) -> (Vec<Arc<Feed>>, Vec<Change>) {
         let (mut feeds, mut changes) = (Vec::new(), Vec::new());
         for action in self.copies.look(&self.state, self.now_ns) {
@@ -54,8 +61,7 @@ impl Fixture {
 #[test]
 fn a_copy_is_counted_once_it_has_arrived_and_handed_over_to() {
     let mut one = Fixture::new();
-    let epoch = one.map.partitions[3].epoch;
-    one.apply(Change::AddCopy { partition: 3, epoch, node: 2 });
+    let epoch = one.begin_copy(3);
     assert_eq!(one.role(3), Some(Role::Primary));
     let (feeds, changes) = one.look();
     assert_eq!((feeds.len(), changes.len()), (1, 0));
@@ -85,8 +91,7 @@ fn a_snapshot_waits_until_the_one_before_it_has_arrived() {
         let value = Payload::Shared(Arc::new(vec![b'x'; CROWDED]));
         let extras = Extras { expires_at: None, client_flags: 0, cas: 0 };
         one.state.keyspace.enter(number).dbs[0].insert(Entry::new(b"k", value, extras), 0);
-        let epoch = one.map.partitions[usize::from(number)].epoch;
-        one.apply(Change::AddCopy { partition: number, epoch, node: 2 });
+        one.begin_copy(number);
     }
     let copied = |one: &Fixture, number| {
         let partition = one.state.keyspace.enter(number);
@@ -104,8 +109,7 @@ fn a_snapshot_waits_until_the_one_before_it_has_arrived() {
 #[test]
 fn who_takes_nothing_any_more_is_cut_off() {
     let mut one = Fixture::new();
-    let epoch = one.map.partitions[3].epoch;
-    one.apply(Change::AddCopy { partition: 3, epoch, node: 2 });
+    one.begin_copy(3);
     let (feeds, _) = one.look();
     one.now_ns += STUCK_NS + MS;
     let (_, changes) = one.look();
@@ -122,8 +126,7 @@ fn who_takes_nothing_any_more_is_cut_off() {
 fn who_stops_hands_over_what_others_have() {
     let mut one = Fixture::new();
     assert_eq!(one.copies.hand_over_all(&one.map), None);
-    let epoch = one.map.partitions[3].epoch;
-    one.apply(Change::AddCopy { partition: 3, epoch, node: 2 });
+    let epoch = one.begin_copy(3);
     let turn = one.map.partitions[3].turn();
     one.apply(Change::InSync { primary: 1, caught_up: vec![(3, turn, 2)] });
     let hand_over = Change::HandOver { partition: 3, epoch, to: Some(2) };
@@ -137,8 +140,7 @@ fn who_stops_hands_over_what_others_have() {
 fn who_loses_a_partition_goes_on_with_the_others() {
     let mut one = Fixture::new();
     for partition in [3, 4] {
-        let epoch = one.map.partitions[usize::from(partition)].epoch;
-        one.apply(Change::AddCopy { partition, epoch, node: 2 });
+        one.begin_copy(partition);
         let (feeds, _) = one.look();
         feeds.iter().for_each(|feed| feed.ack(2));
         let turn = one.map.partitions[usize::from(partition)].turn();
@@ -181,8 +183,7 @@ fn entries_of_one_number_may_differ() {
 #[test]
 fn a_replica_is_done_without_only_once_the_map_says_so() {
     let mut one = Fixture::new();
-    let epoch = one.map.partitions[3].epoch;
-    one.apply(Change::AddCopy { partition: 3, epoch, node: 2 });
+    one.begin_copy(3);
     let (feeds, _) = one.look();
     feeds[0].break_off();
     let (_, cuts) = one.look();
@@ -195,8 +196,7 @@ fn a_replica_is_done_without_only_once_the_map_says_so() {
 #[test]
 fn answers_wait_for_who_was_reported_though_he_is_fed_anew() {
     let mut one = Fixture::new();
-    let epoch = one.map.partitions[3].epoch;
-    one.apply(Change::AddCopy { partition: 3, epoch, node: 2 });
+    one.begin_copy(3);
     let (feeds, _) = one.look();
     feeds[0].ack(feeds[0].end());
     let (_, changes) = one.look();

@@ -169,6 +169,30 @@ impl Drop for Server {
     }
 }
 
+/// Where a node of Shoal lives that may be started again: its ports and its directory outlast its processes.
+pub struct Place {
+    /// Where it speaks RESP.
+    pub addr: SocketAddr,
+    /// Where it speaks to other nodes.
+    pub cluster_port: u16,
+    /// Its `dir`, which somebody else makes and removes.
+    pub dir: PathBuf,
+}
+
+impl Place {
+    /// One on free ports.
+    pub fn new(dir: PathBuf) -> io::Result<Place> {
+        Ok(Place { addr: local(free_port()?), cluster_port: free_port()?, dir })
+    }
+
+    /// Adds to a `command` that runs Shoal the directives by which it lives here.
+    pub fn tell(&self, command: &mut Command) {
+        command.args(["--bind", "127.0.0.1", "--port", &self.addr.port().to_string()]);
+        command.args(["--memcached-port", "0", "--cluster-port", &self.cluster_port.to_string()]);
+        command.arg("--dir").arg(&self.dir).env("NO_COLOR", "1");
+    }
+}
+
 /// A port nobody listens on at the moment, and that this process has not been given before.
 ///
 /// Shoal's workers share their port, so a second node on it would start and take half of the connections.
