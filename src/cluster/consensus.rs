@@ -473,35 +473,39 @@ impl Consensus {
             VOTE => {
                 let answer = raft.vote(decode(payload)?).await.map_err(io::Error::other)?;
                 if answer.vote_granted {
-                    self.inner.pulse.vote();
+                    self.inner.pulse.refresh();
                 }
                 encode(&answer)
             }
             APPEND => {
                 let request: openraft::raft::AppendEntriesRequest<Types> = decode(payload)?;
-                // Already now, for a slow disk may hold up what comes.
-                let present = request.vote >= raft.metrics().borrow().vote;
-                if present {
-                    self.inner.pulse.beat();
-                }
+                self.note_message(&request.vote);
                 let answer = raft.append_entries(request).await.map_err(io::Error::other)?;
                 if !matches!(answer, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
-                    self.inner.pulse.beat();
+                    self.inner.pulse.refresh();
                 }
                 encode(&answer)
             }
             SNAPSHOT => {
                 let Install { vote, meta, data } = decode(payload)?;
+                self.note_message(&vote);
                 // What cannot be read would stop the whole group on this node.
                 wire::decode_metadata(&data)?;
                 let snapshot = Snapshot { meta, snapshot: Box::new(data) };
                 let answer = raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)?;
                 if answer.vote == vote {
-                    self.inner.pulse.beat();
+                    self.inner.pulse.refresh();
                 }
                 encode(&answer)
             }
             kind => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("kind {kind} is unknown"))),
+        }
+    }
+
+    /// A leader of `vote` has sent something. To be noted before it is dealt with, for a slow disk may hold that up.
+    fn note_message(&self, vote: &openraft::Vote<NodeId>) {
+        if *vote >= self.inner.raft.metrics().borrow().vote {
+            self.inner.pulse.beat();
         }
     }
 

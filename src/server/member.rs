@@ -150,8 +150,7 @@ struct This {
     me: RefCell<Member>,
     secret: Vec<u8>,
     mesh: Mesh,
-    incoming: RefCell<Option<Incoming>>,
-    gone: RefCell<Option<UnboundedReceiver<NodeId>>>,
+    incoming: RefCell<Option<UnboundedReceiver<Incoming>>>,
     consensus: RefCell<Option<Consensus>>,
     /// What it does where it leads.
     leader: RefCell<Leader>,
@@ -165,7 +164,7 @@ struct This {
 
 impl This {
     fn new(state: Arc<State>, setup: &Setup, ports: (u16, u16), jobs: Vec<UnboundedSender<Job>>) -> This {
-        let (mesh, incoming, leavers) = Mesh::new(Arc::clone(&state));
+        let (mesh, incoming) = Mesh::new(Arc::clone(&state));
         let config = &state.config;
         let me = Member {
             id: setup.node,
@@ -187,7 +186,6 @@ impl This {
             secret,
             mesh,
             incoming: RefCell::new(Some(incoming)),
-            gone: RefCell::new(Some(leavers)),
             consensus: RefCell::default(),
             leader: RefCell::default(),
             copies: RefCell::new(copies),
@@ -233,17 +231,16 @@ impl This {
         if let Some(mut incoming) = self.incoming.borrow_mut().take() {
             let this = Rc::clone(&self);
             spawn_local(async move {
-                while let Some((sender, frame)) = incoming.recv().await {
-                    spawn_local(Rc::clone(&this).answer(sender, frame));
-                }
-            });
-        }
-        if let Some(mut gone) = self.gone.borrow_mut().take() {
-            let this = Rc::clone(&self);
-            spawn_local(async move {
-                while let Some(node) = gone.recv().await {
-                    if let Some(consensus) = this.consensus() {
-                        consensus.note_gone(node);
+                while let Some(came) = incoming.recv().await {
+                    let this = Rc::clone(&this);
+                    // In tasks of their own, which begin in this order: what a node sent before it ended is no sign of life.
+                    match came {
+                        Incoming::Asked(sender, frame) => drop(spawn_local(this.answer(sender, frame))),
+                        Incoming::Gone(node) => drop(spawn_local(async move {
+                            if let Some(consensus) = this.consensus() {
+                                consensus.note_gone(node);
+                            }
+                        })),
                     }
                 }
             });

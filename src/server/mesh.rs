@@ -20,27 +20,29 @@ use tokio::time::timeout;
 /// Bytes of an answer that are read by one who looks for its cluster.
 const NODES_MAX: u64 = 1 << 20;
 
-/// What other nodes ask, with what answers them.
-pub(super) type Incoming = UnboundedReceiver<(Sender, Frame)>;
+/// What comes by the links, in the order in which it came.
+pub(super) enum Incoming {
+    /// Another node asks, and is answered by this.
+    Asked(Sender, Frame),
+    /// A node's process has ended the last link with it.
+    Gone(NodeId),
+}
 
 /// Links by which nodes speak of the cluster.
 #[derive(Clone)]
 pub(super) struct Mesh {
     state: Arc<State>,
     links: Arc<Mutex<HashMap<String, Sender>>>,
-    incoming: UnboundedSender<(Sender, Frame)>,
+    incoming: UnboundedSender<Incoming>,
     /// How many links there are with whom.
     alive: Arc<Mutex<HashMap<NodeId, usize>>>,
-    /// Who has ended the last one.
-    gone: UnboundedSender<NodeId>,
 }
 
 impl Mesh {
-    /// Links for a node, what comes by them, and who has ended the last of his.
-    pub(super) fn new(state: Arc<State>) -> (Mesh, Incoming, UnboundedReceiver<NodeId>) {
+    /// Links for a node, and what comes by them.
+    pub(super) fn new(state: Arc<State>) -> (Mesh, UnboundedReceiver<Incoming>) {
         let (incoming, came) = unbounded_channel();
-        let (gone, leavers) = unbounded_channel();
-        (Mesh { state, links: Arc::default(), incoming, alive: Arc::default(), gone }, came, leavers)
+        (Mesh { state, links: Arc::default(), incoming, alive: Arc::default() }, came)
     }
 
     /// The link to the node that listens at `address`; to no other than `meant`, if that is known.
@@ -76,9 +78,10 @@ impl Mesh {
     /// Moves what goes over a link until it ends.
     pub(super) async fn carry(self, link: Link) {
         let node = link.peer().node;
-        let incoming = self.incoming;
+        let incoming = self.incoming.clone();
         *self.alive.lock().entry(node).or_default() += 1;
-        let end = link.run(move |sender, frame| drop(incoming.send((sender.clone(), frame)))).await;
+        let asked = move |sender: &Sender, frame| drop(incoming.send(Incoming::Asked(sender.clone(), frame)));
+        let end = link.run(asked).await;
         tracing::debug!("a link with node {node:016x} has ended: {end}");
         let mut alive = self.alive.lock();
         let left = alive.remove(&node).map_or(0, |count| count - 1);
@@ -86,7 +89,7 @@ impl Mesh {
             alive.insert(node, left);
         } else if matches!(*end, LinkError::Ended) {
             // Nobody listens once this node stops.
-            let _ = self.gone.send(node);
+            let _ = self.incoming.send(Incoming::Gone(node));
         }
     }
 }

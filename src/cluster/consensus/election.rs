@@ -44,13 +44,14 @@ impl Pulse {
         Pulse { last: Arc::new(Mutex::new(last)), gone: Arc::default() }
     }
 
-    /// A leader was heard of.
+    /// A message of a leader has come.
     pub(super) fn beat(&self) {
         *self.last.lock() = Last { heard: Instant::now(), is_gone: false };
     }
 
-    /// A vote was given: there may soon be a leader. That one which was there is gone stays so, as the vote may arrive too late.
-    pub(super) fn vote(&self) {
+    /// A vote was given, so that there may soon be a leader, or what one had sent has been dealt with. One that is gone stays so: a vote
+    /// may arrive too late, and the leader's process may have ended while its message was written to the disk.
+    pub(super) fn refresh(&self) {
         self.last.lock().heard = Instant::now();
     }
 
@@ -104,15 +105,16 @@ impl<T: Transport> Watchman<T> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patience = self.patience();
         let mut not_before = Instant::now();
+        let mut led = false;
         loop {
             let soon = not_before > Instant::now() && self.pulse.stopped().is_some();
             tokio::select! {
                 _ = tick.tick() => {}
                 () = sleep_until(not_before), if soon => {}
                 () = self.pulse.gone.notified() => {
-                    // Not all at once: votes would be split.
+                    // One after the other: votes would be split.
                     not_before = self.pulse.stopped().map_or(not_before, |at| at.max(Instant::now()))
-                        + Duration::from_millis(fastrand::u64(..=self.config.heartbeat_ms / 3));
+                        + Duration::from_millis(self.config.heartbeat_ms) * rank(self.me, &metrics.borrow());
                 }
                 changed = metrics.changed() => {
                     if changed.is_err() {
@@ -128,7 +130,11 @@ impl<T: Transport> Watchman<T> {
             }
             if now.state == ServerState::Leader {
                 self.pulse.beat();
+            } else if led && now.current_leader.is_none() {
+                // A voter that had stood for election as well has deposed it, and may itself not be elected: it is to stand again soon.
+                self.pulse.stop();
             }
+            led = now.state == ServerState::Leader;
             let due = self.pulse.is_missed(patience) && Instant::now() >= not_before;
             if due && is_voter(self.me, &now) {
                 // Who is known to be gone does not come back meanwhile.
@@ -197,6 +203,12 @@ impl<T: Transport> Watchman<T> {
 /// Between once and twice so long.
 fn drawn(least_ms: u64) -> Duration {
     Duration::from_millis(fastrand::u64(least_ms..=2 * least_ms))
+}
+
+/// How many of those who may lead in place of the present leader come before `me`.
+fn rank(me: NodeId, now: &RaftMetrics<NodeId, BasicNode>) -> u32 {
+    let membership = now.membership_config.membership();
+    membership.voter_ids().filter(|id| *id < me && Some(*id) != now.current_leader).count() as u32
 }
 
 fn is_voter(me: NodeId, now: &RaftMetrics<NodeId, BasicNode>) -> bool {

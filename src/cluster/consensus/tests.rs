@@ -18,6 +18,7 @@ struct Net {
 #[derive(Default)]
 struct NetState {
     nodes: HashMap<NodeId, Consensus>,
+    killed: HashSet<NodeId>,
     /// From whom to whom nothing passes.
     cut: HashSet<(NodeId, NodeId)>,
     /// Messages of a hundred that get lost.
@@ -53,8 +54,12 @@ impl Net {
 impl Transport for Wire {
     async fn call(&self, to: NodeId, _: &str, kind: u8, payload: Vec<u8>) -> io::Result<Vec<u8>> {
         tokio::time::sleep(Duration::from_micros(200)).await;
-        let node = self.net.state.lock().nodes.get(&to).cloned();
-        let Some(node) = node else { return Err(io::ErrorKind::ConnectionRefused.into()) };
+        let node = {
+            let state = self.net.state.lock();
+            // What a killed node sent is heard before its end is, or never.
+            let node = state.nodes.get(&to).filter(|_| !state.killed.contains(&self.from));
+            node.cloned().ok_or(io::ErrorKind::ConnectionRefused)?
+        };
         if !self.net.passes(self.from, to) {
             return std::future::pending().await;
         }
@@ -116,6 +121,7 @@ impl Cluster {
     async fn open(&self, id: NodeId) -> Result<Consensus, StoreError> {
         let me = Owner { cluster: CLUSTER, node: id };
         let wire = Wire { net: self.net.clone(), from: id };
+        self.net.state.lock().killed.remove(&id);
         let node = Consensus::open(&self.directory(id), me, self.config.clone(), wire).await?;
         self.net.state.lock().nodes.insert(id, node.clone());
         Ok(node)
@@ -160,7 +166,11 @@ impl Cluster {
 
     /// Stops a node without a farewell.
     async fn kill(&self, id: NodeId) {
-        let node = self.net.state.lock().nodes.remove(&id);
+        let node = {
+            let mut state = self.net.state.lock();
+            state.killed.insert(id);
+            state.nodes.remove(&id)
+        };
         node.unwrap().shutdown().await;
     }
 }
