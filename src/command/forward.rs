@@ -12,7 +12,7 @@ use super::call::{self, Flow, Needs, Site};
 use super::client::{Client, Multi};
 use super::error::CmdError;
 use super::table::Row;
-use super::{Command, flag, table};
+use super::{Command, Group, flag, table};
 use crate::cluster::metadata::{Metadata, NodeId};
 use crate::config::id;
 use crate::state::State;
@@ -393,13 +393,14 @@ pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> O
         && !site.client.is_peer
         && state.cluster.is_any_copied(held);
     let stays = !wanders && !several && watching.elsewhere.is_empty();
+    let sent = stays
+        && watching.keys.is_empty()
+        && !multi.queue.iter().any(|(row, _)| is_about_the_asker(row.command));
     match route {
         Route::Held => return Some(Flow::Held),
         Route::Here if stays => return None,
         _ if site.client.is_peer => site.client.refused = true,
-        Route::At(_) | Route::Nowhere
-            if stays && watching.keys.is_empty() && (route != Route::Nowhere || held.len() == 1) =>
-        {
+        Route::At(_) | Route::Nowhere if sent && (route != Route::Nowhere || held.len() == 1) => {
             let part = Part {
                 target: Target::Partition(held[0].0),
                 requests: multi.queue.iter().map(|(_, args)| args.clone()).collect(),
@@ -422,6 +423,18 @@ pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> O
         }
     }
     Some(Flow::Next)
+}
+
+/// Whether a request is about the connection, or the node, that it came to: where it is sent in a transaction, whoever stands for the
+/// connection there would be subscribed, named, or told its own number.
+fn is_about_the_asker(command: &Command) -> bool {
+    match command.group {
+        Group::Connection | Group::Server => {
+            !table::is_whole(command) && !matches!(command.name, "ping" | "echo" | "time")
+        }
+        Group::PubSub => !matches!(command.name, "publish" | "spublish"),
+        _ => false,
+    }
 }
 
 impl Part {

@@ -45,6 +45,40 @@ fn texts(value: &Value) -> Vec<String> {
     all
 }
 
+/// Transactions were sent whole to the node of their keys, where SUBSCRIBE in one had all that nodes say to each other by that link
+/// refused from then on, and SELECT or CLIENT SETNAME was about whoever stood for the client there.
+#[test]
+fn what_a_transaction_does_to_its_connection_it_does_at_its_own_node() {
+    let cluster = Cluster::start(3);
+    for node in &cluster.nodes {
+        let mut other = node.connect();
+        for i in 0..12 {
+            let mut client = node.connect();
+            let mut say = |line: &str| client.line(line).expect("a reply");
+            let id = say("CLIENT ID").int().expect("a number");
+            say("MULTI");
+            for line in
+                ["CLIENT ID", "CLIENT SETNAME me", &format!("SET a{i} 0"), "SELECT 2", &format!("SET a{i} 2")]
+            {
+                assert_eq!(say(line).to_string(), "+QUEUED");
+            }
+            let replies = say("EXEC");
+            assert_eq!(replies.items().first().and_then(Value::int), Some(id), "{replies}{}", cluster.logs());
+            assert_eq!(text(&say("CLIENT GETNAME")), "me");
+            assert_eq!(text(&say(&format!("GET a{i}"))), "2");
+            say("MULTI");
+            say(&format!("SUBSCRIBE news{i}"));
+            say(&format!("SSUBSCRIBE shard{i}"));
+            say(&format!("SET a{i} 3"));
+            assert_eq!(say("EXEC").items().len(), 3, "{}", cluster.logs());
+            assert!(say(&format!("GET a{i}")).is_error(), "it is subscribed");
+            assert_eq!(text(&other.line(&format!("GET a{i}")).expect("a reply")), "0");
+            assert_eq!(other.line(&format!("PUBLISH news{i} hello")).expect("a reply").to_string(), ":1");
+            assert_eq!(texts(&client.recv().expect("a message")), ["hello", "message", &format!("news{i}")]);
+        }
+    }
+}
+
 #[test]
 fn commands_span_nodes() {
     let cluster = Cluster::start(3);
