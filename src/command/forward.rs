@@ -268,6 +268,8 @@ fn decide(site: &mut Site, row: &'static Row, args: Args, held: &Held<'_>) -> Op
             site.out.error(error.text());
             site.state.count_error(site.stats, error.text());
         }
+        // A shard channel is listened to where the client is, which hears of all nodes.
+        _ if super::pubsub::answers_by_messages(command) => return None,
         _ if command.name == "watch" => {
             // Its function answers the error.
             if site.client.multi.is_some() {
@@ -430,9 +432,10 @@ pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> O
 fn is_about_the_asker(command: &Command) -> bool {
     match command.group {
         Group::Connection | Group::Server => {
-            !table::is_whole(command) && !matches!(command.name, "ping" | "echo" | "time")
+            let is_on_keys = !command.keys.is_empty() || table::is_whole(command);
+            !is_on_keys && !matches!(command.name, "ping" | "echo" | "time")
         }
-        Group::PubSub => !matches!(command.name, "publish" | "spublish"),
+        Group::PubSub => super::pubsub::answers_by_messages(command),
         _ => false,
     }
 }

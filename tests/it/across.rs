@@ -79,6 +79,29 @@ fn what_a_transaction_does_to_its_connection_it_does_at_its_own_node() {
     }
 }
 
+/// SSUBSCRIBE was sent on to the node of the channel's slot, where whoever stood for the client was subscribed: it heard nothing, and
+/// everything else between the two nodes was refused from then on.
+#[test]
+fn shard_channels_are_heard_at_any_node() {
+    let cluster = Cluster::start(3);
+    let mut talk = Talk::new(&cluster);
+    for node in &cluster.nodes {
+        let mut client = node.connect();
+        for i in 0..12 {
+            let mut say = |line: &str| client.line(line).expect("a reply").to_string();
+            assert_eq!(say(&format!("SSUBSCRIBE shard{i}")), format!("[\"ssubscribe\" \"shard{i}\" :1]"));
+            talk.check(&format!("SPUBLISH shard{i} hello"), ":1");
+            assert_eq!(
+                texts(&client.recv().expect("a message")),
+                ["hello", &format!("shard{i}"), "smessage"]
+            );
+            let mut say = |line: &str| client.line(line).expect("a reply").to_string();
+            assert_eq!(say(&format!("SUNSUBSCRIBE shard{i}")), format!("[\"sunsubscribe\" \"shard{i}\" :0]"));
+            assert_eq!(say(&format!("SET a{i} 1")), "+OK");
+        }
+    }
+}
+
 #[test]
 fn commands_span_nodes() {
     let cluster = Cluster::start(3);
