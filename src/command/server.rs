@@ -81,7 +81,10 @@ fn lolwut(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    text.push_str(concat!("\nShoal ver. ", env!("CARGO_PKG_VERSION"), "\n"));
+    // Clients' own tests look for the version in Redis' words.
+    text.push_str(concat!("\nShoal ver. ", env!("CARGO_PKG_VERSION"), ", as Redis ver. "));
+    text.push_str(crate::script::REDIS_VERSION.0);
+    text.push('\n');
     cx.out.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }

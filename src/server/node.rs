@@ -79,6 +79,7 @@ impl Node {
         crate::command::acl::load_users(&state)?;
         crate::state::memcache::logins::load(&state)?;
         reconfigure::follow(&state, &listeners);
+        state.clients.hang_up_with(super::stream::hang_up);
         let port_of = |addresses: &[SocketAddr]| addresses.first().map_or(0, SocketAddr::port);
         let ports = (port_of(&addresses), port_of(&memcached_addresses));
         let setup = member::set_up(&state, ports.0)?;

@@ -64,3 +64,11 @@ impl Stream {
         }
     }
 }
+
+/// Ends the socket with this number in both directions, so that its peer finds it closed; whose it is closes it in its turn.
+pub fn hang_up(fd: usize) {
+    if let Ok(fd @ 1..) = i32::try_from(fd) {
+        // SAFETY: it is given a number, and no memory.
+        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+    }
+}

@@ -8,8 +8,8 @@ use super::waiting::Waiter;
 use crossbeam::queue::SegQueue;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 /// Something for a connection to act on between commands.
@@ -221,6 +221,9 @@ pub struct Clients {
     /// Memory they use together, in bytes.
     pub memory: AtomicUsize,
     last_id: AtomicU64,
+    /// What ends a socket, by its number.
+    hang_up: OnceLock<fn(usize)>,
+    /// Invariant: the socket of whoever is in here is open, and its number its own.
     by_id: Mutex<BTreeMap<u64, Arc<ClientShared>>>,
 }
 
@@ -260,9 +263,22 @@ impl Clients {
         })
     }
 
-    /// Closes a connection and forgets it at once.
+    /// Says what ends a socket, given its number. Only the first call counts.
+    pub fn hang_up_with(&self, hang_up: fn(usize)) {
+        let _ = self.hang_up.set(hang_up);
+    }
+
+    /// Closes a connection and forgets it at once. Its client finds it closed before anybody is told so, and not only when its worker
+    /// comes to it: clients look whether a connection is still open before they say something, which by then would be answered by a reset.
     pub fn kill(&self, client: &ClientShared) {
-        self.remove(client.id);
+        let mut by_id = self.by_id.lock();
+        if let Some(client) = by_id.remove(&client.id) {
+            client.closed.store(true, Ordering::Relaxed);
+            if let Some(hang_up) = self.hang_up.get() {
+                hang_up(client.figures.fd.load(Ordering::Relaxed));
+            }
+        }
+        drop(by_id);
         client.send(Mail::Close);
     }
 
@@ -291,5 +307,37 @@ impl Clients {
     /// All connections by age.
     pub fn all(&self) -> Vec<Arc<ClientShared>> {
         self.by_id.lock().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    thread_local! {
+        static ENDED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// A client that was killed and looked before it said something found itself connected still: its worker had not come to it yet.
+    #[test]
+    fn who_is_killed_is_cut_off_at_once_and_nobody_in_its_place() {
+        let clients = Clients::default();
+        clients.hang_up_with(|fd| ENDED.with_borrow_mut(|ended| ended.push(fd)));
+        let connect = |fd| {
+            let client = clients.add(String::new(), String::new(), 0);
+            client.figures.fd.store(fd, Ordering::Relaxed);
+            client
+        };
+        let (killed, gone) = (connect(7), connect(8));
+        clients.kill(&killed);
+        assert_eq!(ENDED.take(), [7]);
+        assert!(killed.is_closed() && matches!(killed.receive(), Some(Mail::Close)));
+        // Their numbers may be those of others by now.
+        clients.kill(&killed);
+        clients.remove(gone.id);
+        clients.kill(&gone);
+        clients.kill(&clients.detached());
+        assert!(ENDED.take().is_empty() && clients.is_empty());
     }
 }
