@@ -16,8 +16,8 @@ use crate::state::pubsub::Kind;
 use crate::state::replication::Waits;
 use crate::state::tracking::Author;
 use crate::state::waiting::Waiter;
-use hashbrown::HashSet;
 use shoal_protocol::resp::OwnedArgs;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -58,16 +58,16 @@ pub enum Replies {
     Skip,
 }
 
-/// What a connection listens to.
+/// What a connection listens to. In order, so that leaving all is told in one that clients can expect.
 #[derive(Default)]
 pub struct Subscriptions {
-    channels: HashSet<Box<[u8]>>,
-    patterns: HashSet<Box<[u8]>>,
-    shards: HashSet<Box<[u8]>>,
+    channels: BTreeSet<Box<[u8]>>,
+    patterns: BTreeSet<Box<[u8]>>,
+    shards: BTreeSet<Box<[u8]>>,
 }
 
 impl Subscriptions {
-    fn of(&mut self, kind: Kind) -> &mut HashSet<Box<[u8]>> {
+    fn of(&mut self, kind: Kind) -> &mut BTreeSet<Box<[u8]>> {
         match kind {
             Kind::Channel => &mut self.channels,
             Kind::Pattern => &mut self.patterns,
