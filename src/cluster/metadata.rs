@@ -362,6 +362,31 @@ impl Metadata {
         self.members.get(&node).is_some_and(|member| member.standing != Standing::Down && !member.witness)
     }
 
+    /// Those that hold data and are believed to serve.
+    pub fn homes(&self) -> impl Iterator<Item = NodeId> + Clone {
+        self.members.keys().copied().filter(|node| self.serves(*node))
+    }
+
+    /// Whether there is nobody to serve `partition`: all who have it are silent.
+    pub fn is_unserved(&self, partition: u8) -> bool {
+        self.primary(partition).is_none_or(|primary| !self.serves(primary))
+    }
+
+    /// Partitions that are being copied, or handed over, by somebody who serves them.
+    pub fn moving(&self) -> usize {
+        let moves =
+            |assignment: &Assignment| !assignment.joining.is_empty() || assignment.hand_over.is_some();
+        self.numbered().filter(|(partition, a)| moves(a) && !self.is_unserved(*partition)).count()
+    }
+
+    /// What people know a node by: its name, and where clients reach it.
+    pub fn name(&self, node: NodeId) -> String {
+        match self.members.get(&node) {
+            Some(member) => format!("{node:016x} ({}:{})", member.host, member.port),
+            None => format!("{node:016x}"),
+        }
+    }
+
     /// The primary of `partition`.
     pub fn primary(&self, partition: u8) -> Option<NodeId> {
         self.partitions[usize::from(partition)].primary()

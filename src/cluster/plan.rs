@@ -107,6 +107,13 @@ impl Planner {
         homes.iter().map(|node| (*node, count(*node))).collect()
     }
 
+    /// How many copies each node is being given. One that nobody gives, as all who have it are silent, takes no room.
+    fn under_way(&self, homes: &[NodeId]) -> Load {
+        let is_served =
+            |assignment: &Assignment| assignment.primary().is_some_and(|node| self.next.serves(node));
+        self.load(homes, |assignment, node| assignment.joining.contains(&node) && is_served(assignment))
+    }
+
     fn zone(&self, node: NodeId) -> &str {
         self.next.members.get(&node).map_or("", |member| member.zone.as_str())
     }
@@ -137,7 +144,7 @@ impl Planner {
         let homes = self.homes();
         let wanted = self.next.copies.min(homes.len());
         let mut load = self.load(&homes, Assignment::involves);
-        let mut joining = self.load(&homes, |assignment, node| assignment.joining.contains(&node));
+        let mut joining = self.under_way(&homes);
         // Those with the fewest copies are in the greatest danger; what nodes have that are being emptied does not count.
         for have in 0..wanted {
             for partition in self.numbers() {
@@ -159,7 +166,7 @@ impl Planner {
     /// Gives copies to the nodes that are to serve what was placed by hand.
     fn copy_to_pinned(&mut self) {
         let homes = self.homes();
-        let mut joining = self.load(&homes, |assignment, node| assignment.joining.contains(&node));
+        let mut joining = self.under_way(&homes);
         for partition in self.numbers() {
             let Some(node) = self.pinned(partition) else { continue };
             let assignment = &self.next.partitions[usize::from(partition)];
@@ -237,7 +244,7 @@ impl Planner {
         let homes = self.homes();
         let wanted = self.next.copies.min(homes.len());
         let mut load = self.load(&homes, Assignment::involves);
-        let mut joining = self.load(&homes, |assignment, node| assignment.joining.contains(&node));
+        let mut joining = self.under_way(&homes);
         let moving = |a: &Assignment| a.in_sync.len() + a.joining.len() > wanted;
         let mut moves = self.next.partitions.iter().filter(|assignment| moving(assignment)).count();
         // Of a copy that is to go, the node it goes from still has it.

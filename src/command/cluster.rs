@@ -63,9 +63,9 @@ pub const COMMANDS: &[Command] = &[
                 "[FORCE | TAKEOVER]",
                 "Has this node take over what it keeps copies of.",
             ),
-            sub("cluster|forget", 3, admin::forget).flags(STEERING).doc(
+            sub("cluster|forget", -3, admin::forget).flags(STEERING).doc(
                 "3.0.0",
-                "node-id",
+                "node-id [FORCE]",
                 "Takes a node that is gone for good out of the cluster.",
             ),
             sub("cluster|getkeysinslot", 4, getkeysinslot)
@@ -178,19 +178,24 @@ fn readwrite(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
 /// CLUSTER INFO
 fn info(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let view = View::of(cx);
-    let is_up = |id: &NodeId| view.place(*id).is_some_and(|place| place.is_up);
-    let served = |range: &&Range| range.holders.first().is_some_and(is_up);
-    let slots: u32 = view.ranges.iter().filter(served).map(|r| u32::from(r.last - r.first) + 1).sum();
+    let slots = |is_so: &dyn Fn(&Place) -> bool| -> u32 {
+        let primary =
+            |range: &&Range| range.holders.first().and_then(|id| view.place(*id)).is_some_and(is_so);
+        view.ranges.iter().filter(primary).map(|range| u32::from(range.last - range.first) + 1).sum()
+    };
+    let (served, doubted) = (slots(&|place| place.is_up), slots(&|place| place.is_up && place.is_doubted));
+    let is_well = served == u32::from(SLOTS) && view.is_leased;
     let serving =
         view.places.iter().filter(|place| view.ranges.iter().any(|r| r.holders.first() == Some(&place.id)));
     let epoch = view.ranges.iter().map(|range| range.epoch).max().unwrap_or(0);
     let text = format!(
-        "cluster_state:{}\r\ncluster_slots_assigned:{SLOTS}\r\ncluster_slots_ok:{slots}\r\n\
-         cluster_slots_pfail:0\r\ncluster_slots_fail:{}\r\ncluster_known_nodes:{}\r\ncluster_size:{}\r\n\
+        "cluster_state:{}\r\ncluster_slots_assigned:{SLOTS}\r\ncluster_slots_ok:{}\r\n\
+         cluster_slots_pfail:{doubted}\r\ncluster_slots_fail:{}\r\ncluster_known_nodes:{}\r\ncluster_size:{}\r\n\
          cluster_current_epoch:{epoch}\r\ncluster_my_epoch:{epoch}\r\ncluster_stats_messages_sent:0\r\n\
          cluster_stats_messages_received:0\r\ntotal_cluster_links_buffer_limit_exceeded:0\r\n",
-        if slots == u32::from(SLOTS) { "ok" } else { "fail" },
-        u32::from(SLOTS) - slots,
+        if is_well { "ok" } else { "fail" },
+        served - doubted,
+        u32::from(SLOTS) - served,
         view.places.len(),
         serving.count(),
     );
@@ -215,7 +220,7 @@ fn nodes(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     for place in &view.places {
         let own = view.served_by(place.id);
         let myself = if place.id == view.me { "myself," } else { "" };
-        let (fail, link) = if place.is_up { ("", "connected") } else { (",fail", "disconnected") };
+        let (fail, link) = place.health();
         let Place { name, host, port, bus, .. } = place;
         let epoch = own.iter().map(|(_, _, epoch)| *epoch).max().unwrap_or(0);
         text += &format!("{name} {host}:{port}@{bus} {myself}master{fail} - 0 0 {epoch} {link}");
@@ -282,7 +287,7 @@ fn shards(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
         for (at, place) in places.into_iter().enumerate() {
             out.map(7);
             let role = if at == 0 { "master" } else { "replica" };
-            let health = if place.is_up { "online" } else { "failed" };
+            let health = if place.is_up && !place.is_doubted { "online" } else { "failed" };
             let texts: [(&str, &str); 3] =
                 [("id", &place.name), ("ip", &place.host), ("endpoint", &place.host)];
             for (name, value) in texts.into_iter().chain([("role", role), ("health", health)]) {
@@ -335,9 +340,10 @@ fn replicas(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let keepers: Vec<&Place> =
         view.places.iter().filter(|place| holders().any(|id| *id == place.id)).collect();
     cx.out.array(keepers.len());
-    for Place { id, name, host, port, bus, is_up } in keepers {
+    for place in keepers {
+        let Place { id, name, host, port, bus, .. } = place;
         let myself = if *id == view.me { "myself," } else { "" };
-        let (fail, link) = if *is_up { ("", "connected") } else { (",fail", "disconnected") };
+        let (fail, link) = place.health();
         let of = &primary.name;
         let line = format!("{name} {host}:{port}@{bus} {myself}slave{fail} {of} 0 0 0 {link}");
         cx.out.bulk(line.as_bytes());

@@ -156,7 +156,7 @@ fn clients(cx: &mut Cx, text: &mut String) {
         all.iter().map(|client| figure(client).load(Ordering::Relaxed)).max().unwrap_or(0)
     };
     let (mut awaited, mut watched) = (0, 0);
-    cx.keys.each_partition(|_, partition| {
+    cx.keys.look_at_each(|partition| {
         awaited += partition.awaited_len();
         watched += partition.watched_len();
     });
@@ -448,11 +448,13 @@ fn cluster(cx: &mut Cx, text: &mut String) {
         cluster.leader().map_or_else(String::new, super::cluster::view::name_of),
     );
     line(text, "shoal_lease_left_ms", cluster.lease_left_ms());
+    line(text, "shoal_without_lease_ms", cluster.unleased_ms().unwrap_or(0));
+    line(text, "shoal_cluster_nodes_unreached", cluster.contact.unreached(cluster.now_ns()).len());
     line(text, "shoal_partitions_served", count(&|a| a.primary() == Some(me)));
     line(text, "shoal_partitions_copied", count(&|a| a.replicas().contains(&me)));
-    line(text, "shoal_partitions_moving", count(&|a| !a.joining.is_empty() || a.hand_over.is_some()));
+    line(text, "shoal_partitions_moving", map.moving());
     line(text, "shoal_partitions_degraded", count(&|a| a.in_sync.len() < map.copies));
-    line(text, "shoal_partitions_unserved", count(&|a| a.primary().is_none_or(|p| !map.serves(p))));
+    line(text, "shoal_partitions_unserved", (0..=u8::MAX).filter(|p| map.is_unserved(*p)).count());
 }
 
 fn keyspace(cx: &mut Cx, text: &mut String) {
@@ -488,7 +490,7 @@ fn databases(cx: &mut Cx) -> Vec<DbFigures> {
     let now_ms = cx.keys.now_ms;
     let mut rng = fastrand::Rng::new();
     let mut all = vec![DbFigures::default(); cx.state.keyspace.databases()];
-    cx.keys.each_partition(|_, partition| {
+    cx.keys.look_at_each(|partition| {
         for (figures, db) in all.iter_mut().zip(&partition.dbs) {
             figures.keys += db.len();
             figures.volatile += db.volatile_len();

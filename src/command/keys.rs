@@ -693,6 +693,22 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Looks at every partition that is served here, for figures. An answer that tells of no key waits for no copy, so that it comes also
+    /// where copies cannot be reached.
+    pub fn look_at_each(&mut self, mut look: impl FnMut(&Partition)) {
+        for partition in 0..=u8::MAX {
+            match self.held.binary_search_by_key(&partition, |(held, _)| *held) {
+                Ok(at) => {
+                    Some(&*self.held[at].1).filter(|found| found.is_led()).into_iter().for_each(&mut look)
+                }
+                Err(_) => Some(&*self.state.keyspace.enter(partition))
+                    .filter(|found| found.is_led())
+                    .into_iter()
+                    .for_each(&mut look),
+            }
+        }
+    }
+
     /// Visits one partition, if the command is about it and it is served here.
     pub fn visit(&mut self, partition: u8, visit: impl FnOnce(&mut Partition)) {
         let cover = self.rare.as_ref().and_then(|rare| rare.cover);

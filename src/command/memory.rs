@@ -71,7 +71,7 @@ impl Usage {
         let state = cx.state;
         let mut tables = vec![0; state.keyspace.databases()];
         let mut keys = 0;
-        cx.keys.each_partition(|_, partition| {
+        cx.keys.look_at_each(|partition| {
             for (sum, db) in tables.iter_mut().zip(&partition.dbs) {
                 *sum += db.table_bytes();
                 keys += db.len();

@@ -75,7 +75,7 @@ pub fn followers(cx: &mut Cx) -> Vec<Follower> {
     if !cx.state.cluster.is_on() {
         return all;
     }
-    cx.keys.each_partition(|_, partition| {
+    cx.keys.look_at_each(|partition| {
         let sinks = partition.replication.as_ref().map_or(&[][..], |own| &own.sinks);
         for sink in sinks {
             let at = all.iter().position(|known| Arc::ptr_eq(&known.feed, &sink.feed)).unwrap_or_else(|| {
@@ -107,7 +107,8 @@ pub struct Replica {
 
 /// The nodes that keep copies of what this one serves, as Redis tells of replicas. Visits all partitions.
 pub fn replicas(cx: &mut Cx) -> Vec<Replica> {
-    let followers = followers(cx);
+    let mut followers = followers(cx);
+    followers.retain(|follower| !follower.feed.is_broken());
     // Each has had records of its own; what they lack can be compared.
     let most = followers.iter().map(|follower| follower.feed.end()).max().unwrap_or(0);
     let map = cx.state.cluster.map();

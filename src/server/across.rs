@@ -8,7 +8,7 @@
 //! Invariant: the client hears of success once the decision has arrived at all copies in sync of the home, and hears an
 //! error that leaves it open only where nobody can be asked any more.
 
-use super::forward::{DEADLINE, NOBODY, UNKNOWN, find_script, kind, link, own_script};
+use super::forward::{DEADLINE, UNKNOWN, find_script, kind, link, nobody_serves, own_script};
 use super::participant;
 use crate::cluster::link::CallError;
 use crate::cluster::metadata::NodeId;
@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
 
 /// How long an answer is awaited.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a transaction that met another waits at most before it tries again, in us, at first and later.
 const BACKOFF_US: (u64, u64) = (500, 20_000);
 /// How soon somebody else is asked who was not there.
@@ -69,9 +69,10 @@ pub(super) async fn answer(
     client: &mut Client,
     request: &Forwarded,
     mut across: Across,
+    until: Instant,
 ) -> Vec<u8> {
     for (row, args) in &mut across.requests {
-        if let Some(known) = with_source(worker, client, request, args.as_args()).await
+        if let Some(known) = with_source(worker, client, request, args.as_args(), until).await
             && let Ok(found) = table::find(known.as_args())
         {
             (*row, *args) = (found, known);
@@ -81,7 +82,6 @@ pub(super) async fn answer(
             remember_elsewhere(&worker.state, tracker, args.as_args());
         }
     }
-    let until = Instant::now() + DEADLINE;
     let reply = match across.work {
         Work::Watch => watch(worker, client, request, &mut across, until).await,
         Work::Single | Work::Transaction => run(worker, client, request, &mut across, until).await,
@@ -96,12 +96,13 @@ async fn with_source(
     client: &mut Client,
     request: &Forwarded,
     args: Args<'_>,
+    until: Instant,
 ) -> Option<OwnedArgs> {
     let digest = script::digest(args)?;
     if own_script(worker, digest).await.is_some() {
         return None;
     }
-    let source = find_script(worker, client, request, digest).await?;
+    let source = find_script(worker, client, request, digest, until).await?;
     Some(script::with_source(args, &source))
 }
 
@@ -152,7 +153,8 @@ async fn run(
             Attempt::Unknown => return UNKNOWN.to_vec(),
         }
         if Instant::now() > until {
-            return NOBODY.to_vec();
+            let partitions: Vec<u8> = keys.iter().map(|key| partition_of(key)).collect();
+            return nobody_serves(worker, &partitions);
         }
     }
 }
@@ -486,7 +488,7 @@ async fn watch(
             let answer = ask_of(worker, partition, look).await;
             match answer {
                 Some(Answer::Seen(seen)) => break seen.first().copied().unwrap_or(Seen::Absent),
-                _ if Instant::now() > until => return NOBODY.to_vec(),
+                _ if Instant::now() > until => return nobody_serves(worker, &[partition]),
                 _ => tokio::time::sleep(AGAIN).await,
             }
         };

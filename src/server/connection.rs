@@ -24,8 +24,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 use tokio::io::ReadBuf;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, timeout_at};
 
 /// Slices handed to one `writev`.
 const SLICES: usize = 64;
@@ -494,12 +495,13 @@ impl Connection {
     /// Waits for other nodes, then sends the output and goes on as the turn ended.
     async fn settle(&mut self) -> io::Result<Turn> {
         let was_in_time = self.read_in_time();
+        let mut until = Instant::now() + forward::DEADLINE;
         if !self.client.forwarded.is_empty() {
             let parts = self.client.forwarded.iter().flat_map(|request| &request.parts);
             let tokens: Vec<u64> = parts.map(|part| part.token).filter(|token| *token != 0).collect();
             let mut across = self.client.forwarded.iter().filter_map(|request| request.across.as_ref());
             let may_wait = across.any(|across| across.may_wait());
-            let answered = forward::answer(&self.worker, &mut self.client, &mut self.output);
+            let answered = forward::answer(&self.worker, &mut self.client, &mut self.output, &mut until);
             if tokens.is_empty() && !may_wait {
                 answered.await;
             } else {
@@ -525,11 +527,13 @@ impl Connection {
             ears::told(&self.worker, version).await;
         }
         let waits = &mut self.client.waits;
-        let arrived = agreed && poll_fn(|task| waits.poll(task)).await;
-        if !(arrived && in_time) {
+        // Who does not keep up is cut off long before, unless most voters are gone.
+        let arriving = timeout_at(until.into(), poll_fn(|task| waits.poll(task)));
+        let arrived = if agreed { arriving.await.ok() } else { None };
+        if arrived != Some(true) || !in_time {
             self.client.waits = Waits::default();
             self.output.clear();
-            forward::lost(&mut self.output);
+            self.output.raw(if arrived.is_none() { forward::UNCONFIRMED } else { forward::UNKNOWN });
             self.client.closing = true;
         }
         let after = std::mem::replace(&mut self.after, Turn::Done);

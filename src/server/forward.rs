@@ -52,7 +52,7 @@ pub(super) mod kind {
     pub const ACROSS: u8 = 0x85;
 }
 
-/// How long a request is held while nobody serves its keys.
+/// How long a request is held while nobody serves its keys; all of a batch together.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a link may take to come about.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -77,16 +77,22 @@ pub(super) const SENT_ON: u8 = 1;
 /// What a client hears when a request left and no answer came.
 pub(super) const UNKNOWN: &[u8] =
     b"-UNKNOWN the node that was asked went away before it answered: the command may or may not have run\r\n";
-/// What a client hears when nobody served the keys for too long.
-pub(super) const NOBODY: &[u8] = b"-CLUSTERDOWN no node serves these keys at present\r\n";
+/// What a client hears when those who have to agree to a change, or to have a copy of it, did not say so in time.
+pub(super) const UNCONFIRMED: &[u8] =
+    b"-UNKNOWN other nodes did not confirm it in time: the command may or may not have run; CLUSTER STATUS tells more\r\n";
+/// How that begins which a client hears when nobody served the keys for too long; why follows.
+const NOBODY: &[u8] = b"-CLUSTERDOWN no node serves these keys at present";
+/// How errors begin that the text protocols of memcached have for this.
+const MEMCACHED_ERROR: &[u8] = b"SERVER_ERROR ";
 
 /// A request under way, and to whom.
 type Asked = (NodeId, Reply);
 
-/// Has everything that `client` left for others answered, and puts the answers where they belong in `out`.
-pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut Output) {
+/// Has everything that `client` left for others answered, and puts the answers where they belong in `out`. What nobody serves is waited for
+/// up to `until`, which what was answered by somebody, however long that took, puts off.
+pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut Output, until: &mut Instant) {
     let mut forwarded = std::mem::take(&mut client.forwarded);
-    if !super::settings::known(worker, client).await {
+    if !super::settings::known(worker, client, *until).await {
         client.killed = true;
         return;
     }
@@ -111,8 +117,11 @@ pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut O
     let mut asked = asked.into_iter();
     let mut inserts: Vec<(Mark, Bytes)> = Vec::with_capacity(forwarded.len());
     for request in &mut forwarded {
+        let began = Instant::now();
         if let Some(across) = request.across.take() {
-            inserts.push((request.mark, across::answer(worker, client, request, *across).await.into()));
+            let answer = across::answer(worker, client, request, *across, *until).await;
+            put_off(until, began, &answer);
+            inserts.push((request.mark, answer.into()));
             continue;
         }
         let mut asked: SmallVec<[Option<Asked>; 1]> = asked.by_ref().take(request.parts.len()).collect();
@@ -122,16 +131,30 @@ pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut O
         }
         let mut answers = Vec::with_capacity(request.parts.len());
         for (part, asked) in request.parts.iter().zip(asked) {
-            answers.push(resolve(worker, client, request, part, asked).await);
+            answers.push(resolve(worker, client, request, part, asked, *until).await);
         }
         let answer = match request.merge {
-            Merge::Scan(wanted) => scan_on(worker, client, request, wanted, answers).await,
+            Merge::Scan(wanted) => scan_on(worker, client, request, wanted, answers, *until).await,
             _ => merge(request, request.proto, answers),
         };
+        put_off(until, began, &answer);
         let answer = if request.is_silent { Bytes::new() } else { answer.into() };
         inserts.push((request.mark, answer));
     }
     out.splice(inserts);
+}
+
+/// The time since `began` does not count where there was somebody to answer.
+fn put_off(until: &mut Instant, began: Instant, answer: &[u8]) {
+    if !is_nobodys(answer) {
+        *until += began.elapsed();
+    }
+}
+
+/// Whether an answer says that there is nobody to give one.
+fn is_nobodys(answer: &[u8]) -> bool {
+    answer.starts_with(NOBODY)
+        || answer.strip_prefix(MEMCACHED_ERROR).is_some_and(|rest| rest.starts_with(&NOBODY[1..]))
 }
 
 /// The answer to a request that was passed on as it stands, if it is here: those behind the first of a batch nearly always are.
@@ -230,14 +253,17 @@ async fn resolve(
     request: &Forwarded,
     part: &Part,
     asked: Option<Asked>,
+    until: Instant,
 ) -> Vec<u8> {
-    let answer = resolve_as_it_stands(worker, client, request, part, asked).await;
+    let answer = resolve_as_it_stands(worker, client, request, part, asked, until).await;
     let digest = script::digest(part.requests[0].as_args()).filter(|_| answer.starts_with(b"-NOSCRIPT "));
     let Some(digest) = digest else { return answer };
-    let Some(source) = find_script(worker, client, request, digest).await else { return answer };
+    let Some(source) = find_script(worker, client, request, digest, until).await else {
+        return answer;
+    };
     let requests = vec![script::with_source(part.requests[0].as_args(), &source)];
     let part = Part { requests, places: Vec::new(), ..*part };
-    resolve_as_it_stands(worker, client, request, &part, None).await
+    resolve_as_it_stands(worker, client, request, &part, None, until).await
 }
 
 /// The script with a digest, if any node knows it.
@@ -246,6 +272,7 @@ pub(super) async fn find_script(
     client: &mut Client,
     request: &Forwarded,
     digest: &[u8],
+    until: Instant,
 ) -> Option<Vec<u8>> {
     if let Some(source) = own_script(worker, digest).await {
         return Some(source);
@@ -262,7 +289,7 @@ pub(super) async fn find_script(
             places: Vec::new(),
         };
         // Nobody is asked for long who may be gone.
-        let asked = resolve_as_it_stands(worker, client, request, &part, None);
+        let asked = resolve_as_it_stands(worker, client, request, &part, None, until);
         let Ok(answer) = tokio::time::timeout(CONNECT, asked).await else { continue };
         if let Ok(Some((OwnedFrame::BulkString(source), _))) = decode_reply(&answer) {
             return Some(source);
@@ -298,16 +325,16 @@ async fn resolve_as_it_stands(
     request: &Forwarded,
     part: &Part,
     mut asked: Option<Asked>,
+    until: Instant,
 ) -> Vec<u8> {
     let cluster = &worker.state.cluster;
-    let until = Instant::now() + DEADLINE;
     let mut is_again = false;
     let mut pause = SOON;
     loop {
         if std::mem::replace(&mut is_again, true)
             && let Some(across) = scattered(worker, part)
         {
-            return Box::pin(across::answer(worker, client, request, across)).await;
+            return Box::pin(across::answer(worker, client, request, across, until)).await;
         }
         let seen = cluster.version();
         let answer = match asked.take() {
@@ -333,7 +360,9 @@ async fn resolve_as_it_stands(
                 Some((&SENT_ON, again)) => {
                     let Some(again) = read_request(again) else { return fail(client, part, UNKNOWN) };
                     let part = Part { requests: vec![again], places: Vec::new(), ..*part };
-                    return Box::pin(resolve_as_it_stands(worker, client, request, &part, None)).await;
+                    // It has been waiting; the deadline is for when nobody serves its keys.
+                    let until = Instant::now() + DEADLINE;
+                    return Box::pin(resolve_as_it_stands(worker, client, request, &part, None, until)).await;
                 }
                 _ => return fail(client, part, UNKNOWN),
             },
@@ -343,13 +372,13 @@ async fn resolve_as_it_stands(
             }
             // Its keys may have come to lie apart.
             Err(CallError::Refused(_)) if part.places.len() > 1 => {
-                return Box::pin(resolve_each(worker, client, request, part)).await;
+                return Box::pin(resolve_each(worker, client, request, part, until)).await;
             }
             Err(error) if error.is_harmless() || part.is_repeatable => {}
             Err(_) => return fail(client, part, UNKNOWN),
         }
         if Instant::now() > until {
-            return fail(client, part, NOBODY);
+            return fail(client, part, &nobody(worker, part));
         }
         let newer = std::future::poll_fn(|task| cluster.poll_newer(seen, task));
         let _ = tokio::time::timeout(pause, newer).await;
@@ -357,7 +386,8 @@ async fn resolve_as_it_stands(
         if let Target::Cover(cover) = part.target {
             let shares = cover.by_primary(&cluster.map());
             if shares.len() > 1 {
-                return Box::pin(resolve_shares(worker, client, request, part, shares.into_values())).await;
+                let shares = shares.into_values();
+                return Box::pin(resolve_shares(worker, client, request, part, shares, until)).await;
             }
         }
     }
@@ -377,12 +407,13 @@ async fn resolve_shares(
     request: &Forwarded,
     part: &Part,
     shares: impl Iterator<Item = Cover>,
+    until: Instant,
 ) -> Vec<u8> {
     let mut answers = Vec::new();
     for share in shares {
         let requests = part.requests.clone();
         let one = Part { target: Target::Cover(share), requests, places: Vec::new(), ..*part };
-        answers.push(resolve(worker, client, request, &one, None).await);
+        answers.push(resolve(worker, client, request, &one, None, until).await);
     }
     merge(request, proto(request), answers)
 }
@@ -406,7 +437,13 @@ fn scattered(worker: &Worker, part: &Part) -> Option<Across> {
 }
 
 /// The answer to a part of several keys, asked for key by key.
-async fn resolve_each(worker: &Rc<Worker>, client: &mut Client, request: &Forwarded, part: &Part) -> Vec<u8> {
+async fn resolve_each(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    request: &Forwarded,
+    part: &Part,
+    until: Instant,
+) -> Vec<u8> {
     let args = part.requests[0].as_args();
     let stride = (args.len() - 1) / part.places.len();
     let mut answers = Vec::with_capacity(part.places.len());
@@ -420,7 +457,7 @@ async fn resolve_each(worker: &Rc<Worker>, client: &mut Client, request: &Forwar
             places: vec![*place],
             ..*part
         };
-        answers.push(resolve(worker, client, request, &one, None).await);
+        answers.push(resolve(worker, client, request, &one, None, until).await);
     }
     let Merge::Places(_) = request.merge else { return merge(request, proto(request), answers) };
     if let Some(error) = take_error(&mut answers) {
@@ -444,7 +481,34 @@ fn fail(client: &mut Client, part: &Part, error: &[u8]) -> Vec<u8> {
         client.closing = true;
         return Vec::new();
     }
-    [b"SERVER_ERROR ", &error[1..]].concat()
+    [MEMCACHED_ERROR, &error[1..]].concat()
+}
+
+/// What a client hears when nobody served the keys of a part for too long.
+fn nobody(worker: &Worker, part: &Part) -> Vec<u8> {
+    let partitions: Vec<u8> = match part.target {
+        Target::Partition(partition) => vec![partition],
+        Target::Cover(cover) => (0..=u8::MAX).filter(|partition| cover.has(*partition)).collect(),
+        Target::Node(_) => Vec::new(),
+    };
+    nobody_serves(worker, &partitions)
+}
+
+/// What a client hears when nobody served some of `partitions` for too long.
+pub(super) fn nobody_serves(worker: &Worker, partitions: &[u8]) -> Vec<u8> {
+    let cluster = &worker.state.cluster;
+    let map = cluster.map();
+    let silent = partitions.iter().find(|partition| map.is_unserved(**partition));
+    let why = match silent {
+        _ if !cluster.has_lease() => "this node hears of no leader that most voters follow".to_string(),
+        Some(partition) => {
+            let holders = &map.partitions[usize::from(*partition)].in_sync;
+            let names: Vec<String> = holders.iter().map(|node| map.name(*node)).collect();
+            format!("all copies are at nodes that are down, {}", names.join(" and "))
+        }
+        None => "who serves them does not answer".to_string(),
+    };
+    [NOBODY, b": ", why.as_bytes(), b"; CLUSTER STATUS tells more\r\n"].concat()
 }
 
 /// The answer of the node that was asked, unless another takes its place before it answers: then it never will.
@@ -659,6 +723,7 @@ async fn scan_on(
     request: &Forwarded,
     wanted: usize,
     mut answers: Vec<Vec<u8>>,
+    until: Instant,
 ) -> Vec<u8> {
     let mut answer = answers.pop().unwrap_or_default();
     let mut keys: Vec<OwnedFrame> = Vec::new();
@@ -680,7 +745,7 @@ async fn scan_on(
         asked.from(2).iter().for_each(|arg| next.push(arg));
         let target = Target::Partition(partition);
         let part = Part { target, requests: vec![next], places: Vec::new(), ..request.parts[0] };
-        answer = resolve(worker, client, request, &part, None).await;
+        answer = resolve(worker, client, request, &part, None, until).await;
     }
     answer
 }
@@ -730,9 +795,4 @@ fn bulk(out: &mut Output, frame: Option<&OwnedFrame>) {
         Some(bytes) => out.bulk(bytes),
         None => out.null(),
     }
-}
-
-/// What a client hears of a write that was made here, and may be lost, as this node was replaced meanwhile.
-pub(super) fn lost(out: &mut Output) {
-    out.raw(UNKNOWN);
 }

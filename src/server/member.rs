@@ -63,6 +63,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const POSITION: Duration = Duration::from_millis(500);
 /// How often a node says that it waits for its cluster.
 const ALONE: Duration = Duration::from_secs(5);
+/// How often one that finds no cluster to join says the same again.
+const ALONE_AGAIN: Duration = Duration::from_secs(60);
 /// How long a node that is stopped may take to hand over.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -414,18 +416,25 @@ impl This {
 
     /// Joins the cluster of any of `seeds`, trying again until one lets it in.
     async fn join(self: &Rc<Self>, seeds: &[String]) {
-        let mut last = String::new();
+        let contact = &self.state.cluster.contact;
+        let asks = seeds.join(" ");
+        contact.joining(&asks, "", self.now_ns());
+        let mut said_ns: Option<u64> = None;
         loop {
+            let mut failures = Vec::with_capacity(seeds.len());
             for seed in seeds {
-                let Err(error) = self.join_by(seed).await else { return };
+                let Err(error) = self.join_by(seed).await else { return contact.joined() };
                 if error.is::<StoreError>() {
                     return self.state.fail(format!("cannot become a member of the cluster: {error}"));
                 }
-                let line = format!("cannot join by {seed}: {error}");
-                if line != last {
-                    tracing::warn!("{line}");
-                    last = line;
-                }
+                failures.push(format!("cannot join by {seed}: {error}"));
+            }
+            let why = failures.join("; ");
+            let now_ns = self.now_ns();
+            let patience = if contact.joining(&asks, &why, now_ns) { ALONE } else { ALONE_AGAIN };
+            if said_ns.is_none_or(|said_ns| now_ns - said_ns > patience.as_nanos() as u64) {
+                said_ns = Some(now_ns);
+                tracing::warn!("{why}; it is tried again");
             }
             sleep(Duration::from_millis(200)).await;
         }
@@ -483,15 +492,20 @@ impl This {
                 Ok(payload) => self.ask_leader(kind::JOIN, &payload).await,
                 Err(error) => Err(error),
             };
-            if told.is_ok() {
+            let contact = &self.state.cluster.contact;
+            let Err(why) = told else {
+                contact.joined();
                 return tracing::info!("back in the cluster as node {:016x}", me.id);
-            }
+            };
+            let map = self.map();
+            let others = map.members.keys().filter(|node| **node != me.id).map(|node| map.name(*node));
+            contact.joining(&others.collect::<Vec<_>>().join(" "), &why.to_string(), self.now_ns());
             if self.now_ns() - said_ns > ALONE.as_nanos() as u64 {
                 said_ns = self.now_ns();
                 let cluster = self.state.cluster.identity().map_or(0, |identity| identity.cluster);
                 tracing::info!(
                     "waiting for cluster {cluster:016x}, of which this node is a member by the file shoal-cluster.redb in {}: no \
-                     leader lets it in. If that cluster is gone, or has forgotten this node, remove the file and start again",
+                     leader lets it in ({why}). If that cluster is gone, or has forgotten this node, remove the file and start again",
                     self.dir.display()
                 );
             }
@@ -547,10 +561,12 @@ impl This {
         loop {
             let asked = std::future::poll_fn(|task| self.state.cluster.poll_asked(task)).await;
             for asked in asked {
-                let until_ns = self.now_ns() + PATIENCE.as_nanos() as u64;
+                // Those behind it have been waiting as well.
+                let until_ns = asked.since_ns + PATIENCE.as_nanos() as u64;
                 // While there is no leader nothing can be said to anyone; a setting that is set twice is set once.
                 let outcome = loop {
-                    match timeout(PATIENCE, self.propose(asked.change.clone())).await {
+                    let left = Duration::from_nanos(until_ns.saturating_sub(self.now_ns())).max(BEAT);
+                    match timeout(left, self.propose(asked.change.clone())).await {
                         Ok(Ok(outcome)) => break Some(outcome),
                         _ if self.now_ns() > until_ns => break None,
                         _ => sleep(BEAT).await,
@@ -600,16 +616,16 @@ impl This {
             let granted = if leader == Some(node) {
                 self.grant(&payload)
             } else {
-                match timeout(BEAT * 3, self.ask_leader(kind::LEASE, &payload)).await {
-                    Ok(answer) => answer,
-                    Err(_) => continue,
-                }
+                let asking = self.ask_leader(kind::LEASE, &payload);
+                timeout(BEAT * 3, asking).await.unwrap_or_else(|_| Err("the leader does not answer".into()))
             };
-            if let Ok(left_ns) = granted.and_then(|bytes| decode::<u64>(&bytes))
-                && !self.is_leaving.get()
-            {
-                self.state.cluster.extend_lease(asked_ns + left_ns);
-                self.state.cluster.wake();
+            match granted.and_then(|bytes| decode::<u64>(&bytes)) {
+                Ok(left_ns) if !self.is_leaving.get() => {
+                    self.state.cluster.extend_lease(asked_ns + left_ns);
+                    self.state.cluster.wake();
+                }
+                Ok(_) => {}
+                Err(why) => self.state.cluster.contact.refused(why.to_string()),
             }
         }
     }
@@ -661,8 +677,10 @@ impl This {
         let changes = self.leader.borrow_mut().wants(&map, self.now_ns());
         for change in &changes {
             match change {
-                Change::Down(node) => tracing::warn!("node {node:016x} is silent and serves no more"),
-                Change::Up { node, .. } => tracing::info!("node {node:016x} is back"),
+                Change::Down(node) => {
+                    tracing::warn!("node {} is silent and serves no more", map.name(*node));
+                }
+                Change::Up { node, .. } => tracing::info!("node {} is back", map.name(*node)),
                 _ => {}
             }
         }
@@ -686,9 +704,17 @@ impl This {
 
     async fn propose_here(&self, change: Change) -> Result<Outcome, Failure> {
         let consensus = self.consensus().ok_or("not a member")?;
-        let gone = if let Change::Leave(node) = change { Some(node) } else { None };
+        let gone = match &change {
+            Change::Leave(node) => Some(*node),
+            Change::Several(changes) => match changes.last() {
+                Some(Change::Leave(node)) => Some(*node),
+                _ => None,
+            },
+            _ => None,
+        };
         let outcome = consensus.propose(change).await?;
-        if let Some(node) = gone.filter(|_| !matches!(outcome, Outcome::Refused(_))) {
+        let is_gone = |node: &NodeId| !consensus.metadata().borrow().members.contains_key(node);
+        if let Some(node) = gone.filter(is_gone) {
             consensus.remove(node).await?;
         }
         Ok(outcome)
@@ -716,6 +742,7 @@ impl This {
                 return;
             }
             if map.members.get(&self.id()).is_some_and(|me| me.incarnation == incarnation) {
+                tell_changes(&self.state.cluster.map(), &map);
                 let actions = self.copies.borrow_mut().adopt(&self.state, map, self.now_ns());
                 self.carry_out(actions);
             }
@@ -777,7 +804,7 @@ impl This {
             match (self.position(node, number, epoch).await, &mut told) {
                 (Ok(position), Ok(all)) => all.push((node, position)),
                 (Err(error), _) => {
-                    tracing::debug!("node {node:016x} does not say what it has: {error}");
+                    tracing::debug!("node {} does not say what it has: {error}", self.map().name(node));
                     told = Err(node);
                     break;
                 }
@@ -813,6 +840,41 @@ impl This {
             let newer = std::future::poll_fn(|task| cluster.poll_newer(seen, task));
             let _ = timeout(BEAT, newer).await;
         }
+    }
+}
+
+/// Logs what administrators have to know of a new map: what is not served, what was lost, and what cannot be as it is wanted.
+fn tell_changes(old: &Metadata, new: &Metadata) {
+    if !old.is_founded() {
+        return;
+    }
+    let count = |is: &dyn Fn(u8) -> bool| (0..=u8::MAX).filter(|partition| is(*partition)).count();
+    let (before, now) = (count(&|partition| old.is_unserved(partition)), count(&|p| new.is_unserved(p)));
+    let lost = count(&|partition| is_lost(old, new, partition));
+    if lost > 0 {
+        tracing::warn!("{lost} partitions begin anew, empty: all nodes that had copies of them are gone");
+    }
+    if now > before {
+        tracing::warn!(
+            "{now} partitions are served by nobody, as all their copies are at nodes that are down: see CLUSTER STATUS"
+        );
+    } else if now == 0 && before > 0 {
+        tracing::info!("all partitions are served again");
+    }
+    let homes = new.homes().count();
+    if old.copies != new.copies && new.copies > homes {
+        tracing::warn!("{} copies are wanted of each partition, but {homes} nodes can hold any", new.copies);
+    }
+}
+
+/// Whether all that was in a partition is lost.
+fn is_lost(old: &Metadata, new: &Metadata, partition: u8) -> bool {
+    let had = &old.partitions[usize::from(partition)].in_sync;
+    let process = |map: &Metadata, node: &NodeId| map.members.get(node).map(|member| member.incarnation);
+    let is_gone = |node: &NodeId| !new.serves(*node) || process(old, node) != process(new, node);
+    !had.is_empty() && !new.is_unserved(partition) && had.iter().all(is_gone) && {
+        // Another that serves it may have been given a copy in between, by one who has gone since.
+        old.is_unserved(partition) || new.primary(partition) == had.first().copied()
     }
 }
 

@@ -70,7 +70,14 @@ impl Mesh {
         kind: u8,
         payload: &[u8],
     ) -> io::Result<Vec<u8>> {
-        let sender = self.link(address, meant).await?;
+        let sender = match (self.link(address, meant).await, meant) {
+            (Err(error), Some(node)) => {
+                let cluster = &self.state.cluster;
+                cluster.contact.failed(node, error.to_string(), cluster.now_ns());
+                return Err(error);
+            }
+            (made, _) => made?,
+        };
         let answer = timeout(PATIENCE, sender.request(kind, payload)).await?;
         answer.map(|bytes| bytes.to_vec()).map_err(|error| io::Error::other(error.to_string()))
     }
@@ -78,6 +85,7 @@ impl Mesh {
     /// Moves what goes over a link until it ends.
     pub(super) async fn carry(self, link: Link) {
         let node = link.peer().node;
+        self.state.cluster.contact.reached(node);
         let incoming = self.incoming.clone();
         *self.alive.lock().entry(node).or_default() += 1;
         let asked = move |sender: &Sender, frame| drop(incoming.send(Incoming::Asked(sender.clone(), frame)));

@@ -79,7 +79,9 @@ pub(super) async fn answer(worker: &Rc<Worker>, ask: Ask) -> Answer {
             Some((answer, mut waits)) => {
                 // It was read in time if the lease still holds; later that says nothing of what was served elsewhere by then.
                 let in_time = worker.state.cluster.has_lease();
-                let arrived = poll_fn(|task| waits.poll(task)).await;
+                let arriving =
+                    tokio::time::timeout(super::across::PATIENCE, poll_fn(|task| waits.poll(task)));
+                let arrived = arriving.await.unwrap_or(false);
                 return if arrived && in_time { answer } else { Answer::Unknown };
             }
         }

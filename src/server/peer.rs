@@ -296,7 +296,8 @@ impl Peer {
         let (sender, id, worker) = (sender.clone(), frame.id, Rc::clone(&self.worker));
         tokio::task::spawn_local(async move {
             let agreed = asked.is_empty() || settings::agreed(&worker, asked).await;
-            let arrived = agreed && poll_fn(|task| waits.poll(task)).await;
+            let arriving = tokio::time::timeout(forward::DEADLINE, poll_fn(|task| waits.poll(task)));
+            let arrived = agreed && arriving.await.unwrap_or(false);
             if arrived { sender.reply(id, &reply) } else { sender.close() }
         });
         true

@@ -14,8 +14,8 @@ use crate::worker::Worker;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout, timeout_at};
 
 /// How long the nodes that serve are waited for. One that is gone is out of the map long before.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -59,13 +59,13 @@ pub(super) async fn follow(worker: Rc<Worker>) {
 }
 
 /// Ready once this node knows what is set in its cluster; false for a client that came before, and would have to log in now.
-pub(super) async fn known(worker: &Worker, client: &Client) -> bool {
+pub(super) async fn known(worker: &Worker, client: &Client, until: Instant) -> bool {
     let cluster = &worker.state.cluster;
     if cluster.is_settled() {
         return true;
     }
     // While there is no cluster to be found out about there is nobody to be asked either.
-    let _ = timeout(forward::DEADLINE, poll_fn(|task| cluster.poll_settled(1, task))).await;
+    let _ = timeout_at(until.into(), poll_fn(|task| cluster.poll_settled(1, task))).await;
     client.user.is_open()
 }
 

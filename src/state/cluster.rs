@@ -4,6 +4,7 @@
 //! under the locks of its partitions, whether this node serves them; that, and not the map, is what decides. The
 //! map tells whom to ask instead.
 
+use super::contact::Contact;
 use super::keyspace::Held;
 use super::partition::PARTITIONS;
 use super::replication::Role;
@@ -50,12 +51,16 @@ pub struct Cluster {
     /// What administrators ask for, on its way to the thread that speaks for this node.
     wishes: Mutex<VecDeque<Wish>>,
     wisher: AtomicWaker,
+    /// What it notices of the others.
+    pub contact: Contact,
 }
 
 /// A change of the metadata that a client asked for.
 pub struct Asked {
     /// What is to be changed.
     pub change: Change,
+    /// When it was asked, by the node's clock.
+    pub since_ns: u64,
     /// What came of it, once that is known; nothing if it is not known to have been made.
     answer: Mutex<Option<Option<Outcome>>>,
     waker: AtomicWaker,
@@ -128,6 +133,7 @@ impl Default for Cluster {
             at_once: AtomicU64::new(0),
             wishes: Mutex::default(),
             wisher: AtomicWaker::new(),
+            contact: Contact::default(),
         }
     }
 }
@@ -251,7 +257,12 @@ impl Cluster {
 
     /// Asks all members to agree on a change.
     pub fn ask(&self, change: Change) -> Arc<Asked> {
-        let asked = Arc::new(Asked { change, answer: Mutex::default(), waker: AtomicWaker::new() });
+        let asked = Arc::new(Asked {
+            change,
+            since_ns: self.now_ns(),
+            answer: Mutex::default(),
+            waker: AtomicWaker::new(),
+        });
         self.asked.lock().push(Arc::clone(&asked));
         self.asking.wake();
         asked
@@ -344,6 +355,12 @@ impl Cluster {
         self.lease_ns.load(Ordering::Acquire).saturating_sub(self.now_ns()) / 1_000_000
     }
 
+    /// For how long this node has had no lease, in ms: nothing if it has one.
+    pub fn unleased_ms(&self) -> Option<u64> {
+        let (now_ns, until_ns) = (self.now_ns(), self.lease_ns.load(Ordering::Acquire));
+        (now_ns >= until_ns).then(|| (now_ns - until_ns) / 1_000_000)
+    }
+
     /// Where a request for the `held` partitions is to be run.
     pub fn route(&self, held: &Held<'_>) -> Route {
         let serves = |role| role == Role::Primary;
@@ -385,7 +402,6 @@ impl Cluster {
     /// The nodes that serve clients.
     pub fn homes(&self) -> Vec<NodeId> {
         const { assert!(PARTITIONS == crate::cluster::metadata::PARTITIONS) };
-        let map = self.map.read();
-        map.members.keys().copied().filter(|node| map.serves(*node)).collect()
+        self.map.read().homes().collect()
     }
 }

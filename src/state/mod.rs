@@ -8,6 +8,7 @@ pub mod across;
 pub mod clients;
 pub mod cluster;
 pub mod command_log;
+pub mod contact;
 pub mod copies;
 pub mod ears;
 pub mod effect;

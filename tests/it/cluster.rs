@@ -99,7 +99,7 @@ pub fn member_without_password(seed: &Server) -> Server {
 }
 
 /// Where a node that was started by [`member`] and its kin speaks to others.
-fn cluster_port(node: &Server) -> u16 {
+pub fn cluster_port(node: &Server) -> u16 {
     let port = std::fs::read_to_string(node.dir().join("cluster-port")).expect("written at its start");
     port.parse().expect("a port")
 }

@@ -12,5 +12,6 @@ mod histories;
 mod keyspace;
 mod lifecycle;
 mod memcache;
+mod outage;
 mod reach;
 mod transcripts;

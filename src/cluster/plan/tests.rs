@@ -165,3 +165,27 @@ fn more_placed_on_a_node_than_its_share_leaves_the_rest_to_the_others() {
         assert!(has(2).abs_diff(has(3)) <= 2, "{} {}", has(2), has(3));
     }
 }
+
+#[test]
+fn what_nobody_can_copy_keeps_nothing_else_from_being_copied() {
+    let mut metadata = cluster(3, 2);
+    settle(&mut metadata);
+    metadata.apply(Change::Copies(3));
+    // The third is to give copies, and dies before it has given any; the second comes back without its own.
+    for change in plan(&metadata, &BTreeSet::new()) {
+        metadata.apply(change);
+    }
+    let reborn = Member { incarnation: 77, ..member(2, "") };
+    metadata.apply(Change::Join(reborn));
+    for change in plan(&metadata, &BTreeSet::new()) {
+        metadata.apply(change);
+    }
+    metadata.apply(Change::Down(3));
+    settle(&mut metadata);
+    let (unserved, served): (Vec<u8>, Vec<u8>) =
+        (0..=u8::MAX).partition(|partition| metadata.is_unserved(*partition));
+    assert!(unserved.len() > 50, "{}", unserved.len());
+    for partition in served {
+        assert_eq!(metadata.partitions[usize::from(partition)].in_sync.len(), 2, "{partition}");
+    }
+}

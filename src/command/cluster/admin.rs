@@ -86,17 +86,30 @@ pub fn failover(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     propose(cx, args, Change::Pin { partitions, node: Some(me) })
 }
 
-/// CLUSTER FORGET node
+/// CLUSTER FORGET node [FORCE]: with FORCE what only that node had is given up, and begins anew at others.
 pub fn forget(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let map = map(cx)?;
     let node = find(&map, &args[2])?;
+    let gives_up = match args.get(3) {
+        None => false,
+        Some(word) if args.len() == 4 && parse::is(word, "force") => true,
+        Some(_) => return Err(error::SYNTAX),
+    };
     if node == cx.state.cluster.me() {
         return Err(CmdError::new("ERR I tried hard but I can't forget myself..."));
     }
     if map.members[&node].standing != Standing::Down {
         return Err(CmdError::new("ERR that node is up: empty it by CLUSTER DRAIN and stop it first"));
     }
-    propose(cx, args, Change::Leave(node))
+    let mut changes = Vec::new();
+    let mut heirs = map.homes().cycle();
+    for (partition, assignment) in map.numbered().filter(|(_, assignment)| assignment.in_sync == [node]) {
+        if let Some(node) = heirs.next().filter(|_| gives_up) {
+            changes.push(Change::Restart { partition, epoch: assignment.epoch, node });
+        }
+    }
+    changes.push(Change::Leave(node));
+    propose(cx, args, if changes.len() == 1 { Change::Leave(node) } else { Change::Several(changes) })
 }
 
 /// CLUSTER RESET [HARD | SOFT]
@@ -196,7 +209,8 @@ fn refusal(why: Refusal) -> CmdError {
         Refusal::Unknown => "ERR Unknown node",
         Refusal::WrongRole => "ERR that node only votes and holds no data",
         Refusal::LastCopy => {
-            "ERR that node has the only copy of some partitions: wait until it is back, or for 30 seconds, after which they begin anew"
+            "ERR that node has the only copy of some partitions: wait until it is back, or for 30 seconds, after which they begin anew; \
+             CLUSTER FORGET node FORCE has them begin anew, empty, at once"
         }
         Refusal::Founded | Refusal::OldIncarnation | Refusal::OldEpoch => {
             "ERR the cluster has changed meanwhile: ask again"

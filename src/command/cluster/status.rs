@@ -1,11 +1,17 @@
 //! CLUSTER STATUS: the cluster on one screen, for people.
+//!
+//! It is answered at once from what this node knows. Where most voters are gone that is how things stood, which is said first, with
+//! what the node found out since.
 
 use super::view::slots_text;
 use crate::cluster::metadata::{Assignment, Member, Metadata, NodeId, Standing};
 use crate::command::Cx;
 use crate::command::error::CmdError;
 use crate::command::replication::{Follower, followers};
+use crate::state::cluster::Cluster;
+use crate::state::contact::Failure;
 use shoal_protocol::resp::Args;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// CLUSTER STATUS
 pub fn status(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
@@ -15,19 +21,59 @@ pub fn status(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
         return Ok(());
     }
     let (map, me, leader) = (cluster.map(), cluster.me(), cluster.leader());
-    let lease_ms = cluster.lease_left_ms();
-    let followers = followers(cx);
-    let leader = leader.map_or_else(|| "nobody at present".to_string(), |leader| address(&map, leader));
-    let mut text = format!(
-        "cluster {:016x}, version {} of its map, led by {leader}; this is node {me:016x}, whose lease lasts {lease_ms} ms\n\n",
-        map.cluster, map.version
-    );
-    members(&map, &followers, &mut text);
-    partitions(&map, &mut text);
-    placed(&map, &mut text);
-    drained(&map, &mut text);
+    let mut text = String::new();
+    if map.is_founded() {
+        let leader = leader.map_or_else(|| "nobody at present".to_string(), |leader| address(&map, leader));
+        text +=
+            &format!("cluster {:016x}, version {} of its map, led by {leader}; ", map.cluster, map.version);
+    }
+    text += &format!("this is node {me:016x}");
+    if cluster.has_lease() {
+        text += &format!(", whose lease lasts {} ms", cluster.lease_left_ms());
+    }
+    text.push('\n');
+    let unreached = cluster.contact.unreached(cluster.now_ns());
+    troubles(cluster, &map, &unreached, &mut text);
+    if map.is_founded() {
+        let is_leased = cluster.has_lease();
+        let followers = followers(cx);
+        text.push('\n');
+        members(&map, &followers, |node| !is_leased && unreached.contains_key(&node), &mut text);
+        partitions(&map, &mut text);
+        placed(&map, &mut text);
+        drained(&map, &mut text);
+    }
     cx.out.verbatim(*b"txt", text.as_bytes());
     Ok(())
+}
+
+/// What keeps this node from serving, whom it cannot reach, and what can be done.
+fn troubles(cluster: &Cluster, map: &Metadata, unreached: &BTreeMap<NodeId, Failure>, text: &mut String) {
+    let since = |ns: u64| format!("{:.1} s", cluster.now_ns().saturating_sub(ns) as f64 / 1e9);
+    if let Some(search) = cluster.contact.search() {
+        *text += &format!(
+            "\nWAITING TO BE LET IN for {}: it serves nothing until then. It asks {}\nthe last answer: {}\n",
+            since(search.since_ns),
+            if search.asks.is_empty() { "nobody: it knows no other member" } else { &search.asks },
+            if search.why.is_empty() { "none yet" } else { &search.why },
+        );
+    } else if let Some(ms) = cluster.unleased_ms() {
+        *text += &format!(
+            "\nNO LEASE for {:.1} s: this node serves nothing, as it hears of no leader that most voters follow ({}).\n\
+             It goes on by itself once most of them can be reached: start those again that ended, with the same dir. \
+             What is below is how things stood.\n",
+            ms as f64 / 1e3,
+            cluster.contact.refusal(),
+        );
+    }
+    for (node, failure) in unreached {
+        *text += &format!(
+            "not reached: node {}, for {}: {}\n",
+            map.name(*node),
+            since(failure.since_ns),
+            failure.why
+        );
+    }
 }
 
 fn address(map: &Metadata, node: NodeId) -> String {
@@ -41,10 +87,11 @@ fn count(map: &Metadata, counts: impl Fn(&Assignment) -> bool) -> usize {
 }
 
 /// A line per member. What is under way is known of the copies that this node feeds.
-fn members(map: &Metadata, followers: &[Follower], text: &mut String) {
-    *text += "node              address                zone        standing  serves  copies  joining  records under way\n";
+fn members(map: &Metadata, followers: &[Follower], is_doubted: impl Fn(NodeId) -> bool, text: &mut String) {
+    *text += "node              address                zone        standing   serves  copies  joining  records under way\n";
     for member in map.members.values() {
         let standing = match (member.witness, member.standing) {
+            _ if is_doubted(member.id) => "unreached",
             (true, Standing::Up) => "witness",
             (_, Standing::Up) => "up",
             (_, Standing::Down) => "DOWN",
@@ -52,7 +99,7 @@ fn members(map: &Metadata, followers: &[Follower], text: &mut String) {
         };
         let behind = followers.iter().find(|follower| follower.node == member.id);
         *text += &format!(
-            "{:016x}  {:<21}  {:<10}  {:<8}  {:>6}  {:>6}  {:>7}  {}\n",
+            "{:016x}  {:<21}  {:<10}  {:<9}  {:>6}  {:>6}  {:>7}  {}\n",
             member.id,
             format!("{}:{}", member.host, member.port),
             if member.zone.is_empty() { "-" } else { &member.zone },
@@ -66,28 +113,43 @@ fn members(map: &Metadata, followers: &[Follower], text: &mut String) {
 }
 
 fn partitions(map: &Metadata, text: &mut String) {
-    let homes = map.members.values().filter(|m| m.standing != Standing::Down && !m.witness).count();
-    let wanted = map.copies.min(homes.max(1));
-    let moving = count(map, |a| !a.joining.is_empty() || a.hand_over.is_some());
+    let homes = map.homes().count();
     *text += &format!(
-        "\npartitions: 256, of {} copies each ({wanted} possible now); {} with fewer, {moving} moving or being copied, \
+        "\npartitions: 256, of {} copies each ({} possible now); {} with fewer, {} moving or being copied, \
          {} that nobody serves\n",
         map.copies,
+        map.copies.min(homes.max(1)),
         count(map, |a| a.in_sync.len() < map.copies),
-        count(map, |a| is_silent(map, a)),
+        map.moving(),
+        (0..=u8::MAX).filter(|partition| map.is_unserved(*partition)).count(),
     );
-    let mut list = |what: &str, is: &dyn Fn(&Assignment) -> bool| {
-        let numbers: Vec<u8> = map.numbered().filter(|(_, a)| is(a)).map(|(number, _)| number).collect();
+    if map.copies > homes {
+        *text += &format!(
+            "{} copies are wanted of each partition, but {homes} nodes can hold any: {} are missing until more nodes join, or come back\n",
+            map.copies,
+            (map.copies - homes) * map.partitions.len(),
+        );
+    }
+    let mut list = |what: &str, is: &dyn Fn(u8, &Assignment) -> bool| {
+        let numbers: Vec<u8> =
+            map.numbered().filter(|(number, a)| is(*number, a)).map(|(number, _)| number).collect();
         if !numbers.is_empty() {
             *text += &format!("{what}: slots {}\n", slots_text(numbers));
         }
     };
-    list("degraded, with one copy left", &|a| map.copies > 1 && a.in_sync.len() == 1 && !is_silent(map, a));
-    list("served by nobody", &|a| is_silent(map, a));
-}
-
-fn is_silent(map: &Metadata, assignment: &Assignment) -> bool {
-    assignment.primary().is_none_or(|primary| !map.serves(primary))
+    list("degraded, with one copy left", &|number, a| {
+        map.copies > 1 && a.in_sync.len() == 1 && !map.is_unserved(number)
+    });
+    let silent = || map.numbered().filter(|(number, _)| map.is_unserved(*number)).map(|(_, a)| &a.in_sync);
+    for holders in silent().collect::<BTreeSet<_>>() {
+        let names: Vec<String> = holders.iter().map(|node| map.name(*node)).collect();
+        let what = format!("served by nobody, as all copies are at {}", names.join(" and "));
+        list(&what, &|number, a| map.is_unserved(number) && a.in_sync == *holders);
+    }
+    if silent().next().is_some() {
+        *text += "they are served again once such a node is back, and begin anew, empty, once all are silent for 30 seconds; \
+                  CLUSTER FORGET node FORCE has them begin anew at once\n";
+    }
 }
 
 fn placed(map: &Metadata, text: &mut String) {

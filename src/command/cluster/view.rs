@@ -20,6 +20,19 @@ pub struct Place {
     pub bus: i64,
     /// Whether it is believed to serve.
     pub is_up: bool,
+    /// Whether it cannot be reached, and nobody is there to agree on that.
+    pub is_doubted: bool,
+}
+
+impl Place {
+    /// Its flag and the state of the link to it, as CLUSTER NODES has them.
+    pub fn health(&self) -> (&'static str, &'static str) {
+        match (self.is_up, self.is_doubted) {
+            (false, _) => (",fail", "disconnected"),
+            (true, true) => (",fail?", "disconnected"),
+            (true, false) => ("", "connected"),
+        }
+    }
 }
 
 /// Consecutive slots held by the same nodes.
@@ -43,6 +56,8 @@ pub struct View {
     pub places: Vec<Place>,
     /// All slots.
     pub ranges: Vec<Range>,
+    /// Whether the node that is asked serves anything: one that hears of no leader does not, whatever the map says.
+    pub is_leased: bool,
 }
 
 impl View {
@@ -52,11 +67,21 @@ impl View {
         let cluster = &cx.state.cluster;
         if !cluster.is_on() {
             let bus = cx.state.config.cluster_port().unwrap_or(0).into();
-            let place = Place { id: 0, name: cx.state.run_id.clone(), host, port, bus, is_up: true };
+            let place = Place {
+                id: 0,
+                name: cx.state.run_id.clone(),
+                host,
+                port,
+                bus,
+                is_up: true,
+                is_doubted: false,
+            };
             let range = Range { first: 0, last: SLOTS - 1, epoch: 1, holders: vec![0] };
-            return View { me: 0, places: vec![place], ranges: vec![range] };
+            return View { me: 0, places: vec![place], ranges: vec![range], is_leased: true };
         }
-        let (map, me) = (cluster.map(), cluster.me());
+        let (map, me, is_leased) = (cluster.map(), cluster.me(), cluster.has_lease());
+        let unreached =
+            if is_leased { Default::default() } else { cluster.contact.unreached(cluster.now_ns()) };
         let place = |member: &Member| {
             let (host, port) = if member.id == me {
                 (host.clone(), port)
@@ -71,9 +96,10 @@ impl View {
                 port,
                 bus: member.cluster_port.into(),
                 is_up,
+                is_doubted: unreached.contains_key(&member.id),
             }
         };
-        View { me, places: map.members.values().map(place).collect(), ranges: ranges(&map) }
+        View { me, places: map.members.values().map(place).collect(), ranges: ranges(&map), is_leased }
     }
 
     /// What is known of a node.

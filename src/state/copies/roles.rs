@@ -55,7 +55,7 @@ impl Copies {
         }
         if assignment.primary() == Some(self.me) {
             if self.lead(&mut own, number, assignment, now_ns) {
-                tracing::warn!("partition {number} begins anew, empty");
+                tracing::debug!("partition {number} begins anew, empty");
                 drop(partition.empty());
             }
         } else if assignment.involves(self.me) {
