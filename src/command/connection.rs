@@ -103,7 +103,9 @@ fn reset(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     client.log_out(cx.state.acl.default_user());
     client.replies = Replies::On;
     client.no_touch = false;
-    for flag in [client_flag::NO_TOUCH, client_flag::NO_EVICT, client_flag::READONLY] {
+    for flag in
+        [client_flag::NO_TOUCH, client_flag::NO_EVICT, client_flag::READONLY, client_flag::IMPORT_SOURCE]
+    {
         client.shared.set_flag(flag, false);
     }
     client.shared.labels.lock().name.clear();

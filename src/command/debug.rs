@@ -59,11 +59,14 @@ fn debug(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         ("set-active-expire", 3) => {
             cx.state.active_expire.store(number(&args[2]) != 0, Ordering::Relaxed);
         }
+        ("set-skip-checksum-validation", 3) => {
+            cx.state.skip_checksums.store(number(&args[2]) != 0, Ordering::Relaxed);
+        }
         ("set-disable-deny-scripts", 3) => cx.state.scripts.allow_all(number(&args[2]) != 0),
         ("sleep", 3) => sleep(&args[2]),
         ("change-repl-id" | "loadaof", 2)
         | ("aof-flush-sleep" | "dict-resizing", 3)
-        | ("drop-cluster-packet-filter" | "set-skip-checksum-validation" | "stringmatch-test", 3) => {}
+        | ("drop-cluster-packet-filter" | "stringmatch-test", 3) => {}
         _ => return Err(error::bad_subcommand("DEBUG", &args[1])),
     }
     cx.out.ok();

@@ -6,10 +6,11 @@ use super::{Command, Cx, Flags, Group, category, command, flag, flags, spec};
 use crate::config::{id, notify};
 use crate::state::State;
 use crate::store::entry::{Entry, Extras, INLINE_MAX, Payload};
-use crate::store::rdb::{self, RestoreError, Value};
+use crate::store::rdb::{self, Leniency, RestoreError, Value};
 use crate::store::types::Limits;
 use shoal_protocol::resp::Args;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const WRITE: Flags = flags([flag::WRITE, flag::DENYOOM]);
 const RESTORE_SYNTAX: &str =
@@ -141,8 +142,11 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         at_ms if options.absolute => Some(at_ms),
         ttl_ms => Some(ttl_ms.saturating_add(now_ms)),
     };
-    let any_version = cx.state.config.choice(id::RDB_VERSION_CHECK) == "relaxed";
-    let value = rdb::restore(&args[3], &limits(cx.state), any_version).map_err(|error| match error {
+    let leniency = Leniency {
+        any_version: cx.state.config.choice(id::RDB_VERSION_CHECK) == "relaxed",
+        any_checksum: cx.state.skip_checksums.load(Ordering::Relaxed),
+    };
+    let value = rdb::restore(&args[3], &limits(cx.state), leniency).map_err(|error| match error {
         RestoreError::Footer => CmdError::new("ERR DUMP payload version or checksum are wrong"),
         RestoreError::Format => CmdError::new("ERR Bad data format"),
     })?;

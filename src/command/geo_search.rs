@@ -45,13 +45,13 @@ pub const COMMANDS: &[Command] = &[
     ),
     row("geosearch", -7, geosearch).flags(READ).keys(spec::READ).doc(
         "6.2.0",
-        "key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
-        "Queries a geospatial index for members inside an area of a box or a circle.",
+        "key [FROMMEMBER member | FROMLONLAT longitude latitude] <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI> | BYPOLYGON num-vertices longitude latitude [longitude latitude ...]> [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
+        "Queries a geospatial index for members inside an area of a box, circle, or a polygon.",
     ),
     row("geosearchstore", -8, geosearchstore).flags(WRITE).keys(spec::STORE_ONE).doc(
         "6.2.0",
-        "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [STOREDIST]",
-        "Queries a geospatial index for members inside an area of a box or a circle, optionally stores the result.",
+        "destination source [FROMMEMBER member | FROMLONLAT longitude latitude] <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI> | BYPOLYGON num-vertices longitude latitude [longitude latitude ...]> [ASC | DESC] [COUNT count [ANY]] [STOREDIST]",
+        "Queries a geospatial index for members inside an area of a box, circle, or a polygon, optionally stores the result.",
     ),
 ];
 
@@ -123,12 +123,12 @@ fn georadiusbymember_ro(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     run(cx, args, Kind { asked: Asked::Member, stores: false })
 }
 
-/// GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS ... | BYBOX ...> ...
+/// GEOSEARCH key [FROMMEMBER member | FROMLONLAT longitude latitude] <BYRADIUS ... | BYBOX ... | BYPOLYGON ...> ...
 fn geosearch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     run(cx, args, Kind { asked: Asked::Words, stores: false })
 }
 
-/// GEOSEARCHSTORE destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS ... | BYBOX ...> ...
+/// GEOSEARCHSTORE destination source [FROMMEMBER member | FROMLONLAT longitude latitude] <BYRADIUS ... | BYBOX ... | BYPOLYGON ...> ...
 fn geosearchstore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     run(cx, args, Kind { asked: Asked::Words, stores: true })
 }
@@ -179,6 +179,16 @@ fn names(command: &Command, args: Args, key: &[u8]) -> bool {
         spec.visit(args, &mut |at| named |= std::ptr::eq(&args[at], key));
     }
     named
+}
+
+/// The corners of a polygon, behind their number, which follows argument `at`.
+fn corners(args: &Args, at: &mut usize) -> Result<Box<[Point]>, CmdError> {
+    let count = parse::int(operand(args, at)?).ok().and_then(|count| i32::try_from(count).ok());
+    let count = count.ok_or(CmdError::new("ERR invalid number of vertices"))?;
+    if count < 3 || (args.len() - *at - 1) / 2 < count as usize {
+        return Err(CmdError::new("ERR GEOSEARCH BYPOLYGON must have at least 3 vertices"));
+    }
+    (0..count).map(|_| point(operand(args, at)?, operand(args, at)?)).collect()
 }
 
 /// A place found.
@@ -244,7 +254,8 @@ impl<'a> Query<'a> {
         zset: Option<&ZSet>,
     ) -> Result<(), CmdError> {
         let by_words = kind.asked == Asked::Words;
-        let (mut from_member, mut from_point, mut by_radius, mut by_box) = (false, false, false, false);
+        let (mut from_member, mut from_point) = (false, false);
+        let (mut by_radius, mut by_box, mut by_polygon) = (false, false, false);
         while at < args.len() {
             let (word, left) = (&args[at], args.len() - at - 1);
             if is(word, "withdist") {
@@ -267,25 +278,32 @@ impl<'a> Query<'a> {
             } else if !by_words && kind.stores && (is(word, "store") || is(word, "storedist")) {
                 let key = operand(&args, &mut at)?;
                 self.destination = Some(Destination { key, by_distance: is(word, "storedist") });
-            } else if by_words && is(word, "frommember") && left >= 1 && !from_point {
+            } else if by_words && is(word, "frommember") && left >= 1 && !from_point && !by_polygon {
                 let member = operand(&args, &mut at)?;
                 if let Some(zset) = zset {
                     self.centre_on(zset, member)?;
                 }
                 from_member = true;
-            } else if by_words && is(word, "fromlonlat") && left >= 2 && !from_member {
+            } else if by_words && is(word, "fromlonlat") && left >= 2 && !from_member && !by_polygon {
                 self.search.centre = point(operand(&args, &mut at)?, operand(&args, &mut at)?)?;
                 from_point = true;
-            } else if by_words && is(word, "byradius") && left >= 2 && !by_box {
+            } else if by_words && is(word, "byradius") && left >= 2 && !by_box && !by_polygon {
                 self.circle(operand(&args, &mut at)?, operand(&args, &mut at)?)?;
                 by_radius = true;
-            } else if by_words && is(word, "bybox") && left >= 3 && !by_radius {
+            } else if by_words && is(word, "bybox") && left >= 3 && !by_radius && !by_polygon {
                 self.rectangle([
                     operand(&args, &mut at)?,
                     operand(&args, &mut at)?,
                     operand(&args, &mut at)?,
                 ])?;
                 by_box = true;
+            } else if by_words
+                && is(word, "bypolygon")
+                && left >= 2
+                && !(by_radius || by_box || from_member || from_point)
+            {
+                self.search = Search::polygon(corners(&args, &mut at)?);
+                by_polygon = true;
             } else if let (true, true, Some(destination)) =
                 (by_words, is(word, "storedist"), &mut self.destination)
             {
@@ -302,8 +320,8 @@ impl<'a> Query<'a> {
             )));
         }
         let missing = match by_words {
-            true if !(from_member || from_point) => "FROMMEMBER or FROMLONLAT",
-            true if !(by_radius || by_box) => "BYRADIUS and BYBOX",
+            true if !(from_member || from_point || by_polygon) => "FROMMEMBER or FROMLONLAT",
+            true if !(by_radius || by_box || by_polygon) => "BYRADIUS, BYBOX and BYPOLYGON",
             _ => return Ok(()),
         };
         let missing = missing.as_bytes();
@@ -311,8 +329,8 @@ impl<'a> Query<'a> {
     }
 
     fn centre_on(&mut self, zset: &ZSet, member: &[u8]) -> Result<(), CmdError> {
-        self.search.centre =
-            position(zset, member).ok_or(CmdError::new("ERR could not decode requested zset member"))?;
+        let missing = || CmdError::quoting(&[b"ERR member ", member, b" does not exist"]);
+        self.search.centre = position(zset, member).ok_or_else(missing)?;
         Ok(())
     }
 

@@ -123,8 +123,7 @@ pub fn reply_value(out: &mut Output, value: Option<Element<'_>>) {
 /// Removes the hash of `key` if nothing is left in it, with its event.
 pub fn remove_if(cx: &mut Cx, key: &[u8], empty: bool) {
     if empty {
-        cx.keys.remove(key);
-        cx.keys.modified(notify::GENERIC, "del", key);
+        cx.keys.remove_emptied(key);
     }
 }
 

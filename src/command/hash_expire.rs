@@ -38,7 +38,7 @@ pub const COMMANDS: &[Command] = &[
         "key FIELDS numfields field [field ...]",
         "Returns the values of fields of a hash and deletes them.",
     ),
-    command("hgetex", -5, Group::Hash, hgetex).flags(WRITE).keys(spec::ACCESS).doc(
+    command("hgetex", -5, Group::Hash, hgetex).flags(WRITE).keys(spec::ACCESS_UPDATE).doc(
         "8.0.0",
         "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] FIELDS numfields field [field ...]",
         "Returns the values of fields of a hash after setting their expiration time.",
@@ -104,7 +104,7 @@ fn counted<'a>(rest: Args<'a>, width: usize, mismatch: CmdError) -> Result<Args<
 /// The fields of commands that take no options: `key FIELDS numfields field [field ...]`.
 fn only_fields<'a>(args: Args<'a>, mismatch: CmdError) -> Result<Args<'a>, CmdError> {
     if !is(&args[2], "fields") {
-        return Err(CmdError::new("ERR Mandatory argument FIELDS is missing or not at the right position"));
+        return Err(error::SYNTAX);
     }
     counted(args.from(3), 1, mismatch)
 }
@@ -289,17 +289,17 @@ enum Change {
 /// FIELDS numfields field [field ...]
 fn hgetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (options, rest) = split(args, 2)?;
-    let mut time = None;
+    let mut time: Option<(Time, &[u8])> = None;
     let mut change = Change::Nothing;
     let mut at = 0;
     while at < options.len() {
-        if time.is_some() || change == Change::Persist {
-            return Err(error::SYNTAX);
-        }
+        // The same may be said twice, two different things not.
         match Time::of_option(&options[at]) {
-            Some(kind) => time = Some((kind, operand(&options, &mut at)?)),
-            None if is(&options[at], "persist") => change = Change::Persist,
-            None => return Err(error::SYNTAX),
+            Some(kind) if change == Change::Nothing && time.is_none_or(|(before, _)| before == kind) => {
+                time = Some((kind, operand(&options, &mut at)?));
+            }
+            None if is(&options[at], "persist") && time.is_none() => change = Change::Persist,
+            _ => return Err(error::SYNTAX),
         }
         at += 1;
     }
@@ -363,17 +363,28 @@ impl<'a> SetOptions<'a> {
         let mut at = 0;
         while at < options.len() {
             let word = &options[at];
-            let timeless = parsed.time.is_none() && !parsed.keep;
+            // The same may be said twice, two different things not.
+            let said = |before: Option<bool>, no: &str, yes: &str| {
+                let now = if is(word, yes) {
+                    true
+                } else if is(word, no) {
+                    false
+                } else {
+                    return None;
+                };
+                before.is_none_or(|before| before == now).then_some(now)
+            };
             if let Some(time) = Time::of_option(word)
-                && timeless
+                && !parsed.keep
+                && parsed.time.is_none_or(|(before, _)| before == time)
             {
                 parsed.time = Some((time, operand(&options, &mut at)?));
-            } else if is(word, "keepttl") && timeless {
+            } else if is(word, "keepttl") && parsed.time.is_none() {
                 parsed.keep = true;
-            } else if (is(word, "nx") || is(word, "xx")) && parsed.key.is_none() {
-                parsed.key = Some(is(word, "xx"));
-            } else if (is(word, "fnx") || is(word, "fxx")) && parsed.fields.is_none() {
-                parsed.fields = Some(is(word, "fxx"));
+            } else if let Some(exists) = said(parsed.key, "nx", "xx") {
+                parsed.key = Some(exists);
+            } else if let Some(exist) = said(parsed.fields, "fnx", "fxx") {
+                parsed.fields = Some(exist);
             } else {
                 return Err(error::SYNTAX);
             }

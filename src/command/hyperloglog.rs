@@ -168,6 +168,15 @@ fn pfmerge(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// PFDEBUG <DECODE | ENCODING | GETREG | TODENSE> key
 fn pfdebug(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let (word, key) = (&args[1], &args[2]);
+    if is(word, "simd") {
+        // Registers are counted in one way here, whatever is said.
+        let (on, off) = (is(key, "on"), is(key, "off"));
+        if !on && !off {
+            return Err(CmdError::new("ERR Argument must be ON or OFF"));
+        }
+        cx.out.simple(if on { "enabled" } else { "disabled" });
+        return Ok(());
+    }
     let entry = cx.keys.find(key).ok_or(CmdError::new("ERR The specified key does not exist"))?;
     let (bytes, encoding) = sketch(entry)?;
     if is(word, "decode") {

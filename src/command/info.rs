@@ -155,9 +155,12 @@ fn clients(cx: &mut Cx, text: &mut String) {
     let largest = |figure: fn(&ClientShared) -> &AtomicUsize| {
         all.iter().map(|client| figure(client).load(Ordering::Relaxed)).max().unwrap_or(0)
     };
-    let (mut awaited, mut watched) = (0, 0);
+    // Whoever reads for a group hears at once that the stream is gone.
+    let group_read = table::by_name(b"xreadgroup").map(|row| table::number_of(row.command));
+    let (mut awaited, mut awaited_gone, mut watched) = (0, 0, 0);
     cx.keys.look_at_each(|partition| {
         awaited += partition.awaited_len();
+        awaited_gone += group_read.map_or(0, |row| partition.awaited_by(row));
         watched += partition.watched_len();
     });
     line(text, "connected_clients", all.len());
@@ -172,7 +175,7 @@ fn clients(cx: &mut Cx, text: &mut String) {
     line(text, "clients_in_timeout_table", 0);
     line(text, "total_watched_keys", watched);
     line(text, "total_blocking_keys", awaited);
-    line(text, "total_blocking_keys_on_nokey", 0);
+    line(text, "total_blocking_keys_on_nokey", awaited_gone);
     let now_ms = crate::state::unix_ms();
     let paused = state.pause.at(now_ms);
     let actions = paused.map(|(mode, _)| if mode == Paused::All { "all" } else { "write" });

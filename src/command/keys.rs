@@ -546,6 +546,12 @@ impl<'a> Keys<'a> {
         true
     }
 
+    /// Removes `key`, whose last element a change took that was already said.
+    pub fn remove_emptied(&mut self, key: &[u8]) {
+        self.remove(key);
+        self.event(crate::config::notify::GENERIC, "del", key);
+    }
+
     /// Has `garbage` dropped in the thread that frees, or here when the partitions are left.
     pub fn dispose(&mut self, garbage: Garbage, in_thread: bool) {
         if in_thread { self.state.lazyfree.add(garbage) } else { self.rare().dead.push(garbage) }

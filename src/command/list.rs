@@ -132,8 +132,7 @@ pub fn popped(cx: &mut Cx, key: &[u8], end: End, empty: bool) {
 
 fn remove_if(cx: &mut Cx, key: &[u8], empty: bool) {
     if empty {
-        cx.keys.remove(key);
-        cx.keys.modified(notify::GENERIC, "del", key);
+        cx.keys.remove_emptied(key);
     }
 }
 

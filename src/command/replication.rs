@@ -208,7 +208,7 @@ fn wait(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// WAITAOF numlocal numreplicas timeout
 fn waitaof(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let local = parse_i64(&args[1]).filter(|local| (0..=1).contains(local));
+    let local = Some(parse::int(&args[1])?).filter(|local| (0..=1).contains(local));
     let local = local.ok_or(CmdError::new("ERR value is out of range, value must between 0 and 1"))?;
     let replicas = parse::positive(&args[2])?;
     let timeout = blocking::timeout_ms(args, 3)?;

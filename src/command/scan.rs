@@ -37,7 +37,15 @@ impl<'a> Options<'a> {
                 let pattern = operand(&args, &mut at)?;
                 options.pattern = Some(pattern).filter(|pattern| *pattern != b"*");
             } else if !more(&args, &mut at)? {
-                return Err(error::SYNTAX);
+                return Err(match () {
+                    () if is(&args[at], "novalues") => {
+                        CmdError::new("ERR NOVALUES option can only be used in HSCAN")
+                    }
+                    () if is(&args[at], "noscores") => {
+                        CmdError::new("ERR NOSCORES option can only be used in ZSCAN")
+                    }
+                    () => error::SYNTAX,
+                });
             }
             at += 1;
         }

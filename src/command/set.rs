@@ -90,8 +90,7 @@ pub fn reply_all(out: &mut Output, set: &Set) {
 
 fn remove_if(cx: &mut Cx, key: &[u8], empty: bool) {
     if empty {
-        cx.keys.remove(key);
-        cx.keys.modified(notify::GENERIC, "del", key);
+        cx.keys.remove_emptied(key);
     }
 }
 

@@ -227,8 +227,7 @@ pub fn add(
 pub fn members_gone(cx: &mut Cx, key: &[u8], event: &'static str, is_empty: bool) {
     cx.keys.modified(notify::SORTED_SET, event, key);
     if is_empty {
-        cx.keys.remove(key);
-        cx.keys.modified(notify::GENERIC, "del", key);
+        cx.keys.remove_emptied(key);
     }
 }
 

@@ -98,6 +98,8 @@ pub const DELETE: &[KeySpec] = &[at(1, 0, 1, "RW DELETE")];
 pub const READ_ALL: &[KeySpec] = &[at(1, -1, 1, "RO ACCESS")];
 /// All arguments are keys of which something is told.
 pub const READ_META_ALL: &[KeySpec] = &[at(1, -1, 1, "RO")];
+/// One key, to be removed.
+pub const REMOVE: &[KeySpec] = &[at(1, 0, 1, "RM DELETE")];
 /// All arguments are keys to be removed.
 pub const DELETE_ALL: &[KeySpec] = &[at(1, -1, 1, "RM DELETE")];
 /// Keys and values in turn.
@@ -216,10 +218,9 @@ impl KeySpec {
     /// Visits the index of each key among `args`; false if the arguments do not fit the specification.
     pub fn visit(&self, args: Args<'_>, visit: &mut impl FnMut(usize)) -> bool {
         if let (Begin::Keyword(word, from @ 1..), Find::Range { last: 0, .. }) = (self.begin, self.find) {
-            // Said twice, the last counts; which that is depends on the other words, so all are visited.
-            let said = (from as usize..args.len().saturating_sub(1))
-                .filter(|at| args[*at].eq_ignore_ascii_case(word.as_bytes()));
-            said.for_each(|at| visit(at + 1));
+            if let Some(at) = geo_store(args, from as usize).filter(|at| is(args, *at, word)) {
+                visit(at + 1);
+            }
             return true;
         }
         let Some(begin) = self.begin(args) else { return true };
@@ -286,6 +287,23 @@ impl KeySpec {
     }
 }
 
+fn is(args: Args<'_>, at: usize, word: &str) -> bool {
+    args[at].eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// Where GEORADIUS is told what to store to: the last time, if it is told so more than once, by whichever word.
+fn geo_store(args: Args<'_>, from: usize) -> Option<usize> {
+    let (mut last, mut at) = (None, from);
+    while at + 1 < args.len() {
+        if is(args, at, "STORE") || is(args, at, "STOREDIST") {
+            last = Some(at);
+            at += 1;
+        }
+        at += 1;
+    }
+    last
+}
+
 /// The options of SORT that name something.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SortWord {
@@ -329,6 +347,28 @@ mod tests {
             assert!(spec.visit(args, &mut |at| keys.push(String::from_utf8_lossy(&args[at]).into_owned())));
         }
         (SORT.iter().any(|spec| spec.is_open(args)), keys)
+    }
+
+    #[test]
+    fn what_georadius_stores_to_is_what_it_is_told_last() {
+        for (line, destination) in [
+            ("georadius src 0 0 1 km", ""),
+            ("georadius src 0 0 1 km store", ""),
+            ("georadius src 0 0 1 km STORE a storedist b", "b"),
+            ("georadius src 0 0 1 km storedist a count 1 store b asc", "b"),
+            ("georadius src 0 0 1 km store store store b", "b"),
+            ("georadius src 0 0 1 km store a store storedist", "storedist"),
+        ] {
+            let mut owned = OwnedArgs::new();
+            line.split(' ').for_each(|word| owned.push(word.as_bytes()));
+            let mut found = Vec::new();
+            for spec in &GEO_STORE_BY_POINT[1..] {
+                assert!(spec.visit(owned.as_args(), &mut |at| {
+                    found.push(&owned.as_args()[at] == destination.as_bytes())
+                }));
+            }
+            assert_eq!(found, vec![true; usize::from(!destination.is_empty())], "{line}");
+        }
     }
 
     #[test]

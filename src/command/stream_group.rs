@@ -318,12 +318,17 @@ fn tell_new(
     }
     cx.out.set_deferred(list, ids.len());
     let mut read = stream.groups()[group_name].entries_read;
+    let mut before = last;
     for id in &ids {
+        // What was counted goes on to count where nothing is missing from there on.
+        let goes_on =
+            stream.first_id().is_some_and(|first| before >= first) && !stream.has_tombstones(before, None);
         read = match read {
-            Some(read) if !stream.has_tombstones(*id, None) => Some(read + 1),
+            Some(read) if goes_on => Some(read + 1),
             read if stream.entries_added == 0 => read,
             _ => stream.entries_read_at(*id),
         };
+        before = *id;
     }
     let group = stream.groups_mut().get_mut(group_name).expect("looked up above");
     group.last_id = *ids.last().expect("not empty");

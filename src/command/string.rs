@@ -20,14 +20,14 @@ pub const COMMANDS: &[Command] = &[
         "key value",
         "Appends a string to the value of a key. Creates the key if it doesn't exist.",
     ),
-    command("delex", -2, Group::String, delex).flags(flags([flag::WRITE, flag::FAST])).keys(spec::DELETE).doc(
+    command("delex", -2, Group::String, delex).flags(flags([flag::WRITE, flag::FAST])).keys(spec::REMOVE).doc(
         "8.4.0",
         "key [IFEQ value | IFNE value | IFDEQ digest | IFDNE digest]",
         "Deletes a key if its string value or the value's digest meets a condition.",
     ),
     command("delifeq", 3, Group::String, delifeq)
         .flags(flags([flag::WRITE, flag::FAST]))
-        .keys(spec::DELETE)
+        .keys(spec::REMOVE)
         .doc("9.0.0", "key value", "Deletes a key if its string value equals the given one."),
     command("digest", 2, Group::String, digest).flags(READ).keys(spec::READ).doc(
         "8.4.0",
@@ -361,12 +361,6 @@ fn getex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         });
         at += 1;
     }
-    let Some(entry) = cx.keys.read(key) else {
-        cx.out.null();
-        return Ok(());
-    };
-    let volatile = entry.expires_at().is_some();
-    text(entry)?;
     let change = match change {
         Some(Some((time, amount))) => {
             Some(Some(time.positive_to_unix_ms(amount, cx.keys.now_ms, cx.command.name)?))
@@ -374,6 +368,12 @@ fn getex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         Some(None) => Some(None),
         None => None,
     };
+    let Some(entry) = cx.keys.read(key) else {
+        cx.out.null();
+        return Ok(());
+    };
+    let volatile = entry.expires_at().is_some();
+    text(entry)?;
     if let Some(entry) = cx.keys.find(key) {
         reply_text(cx.out, entry)?;
     }
@@ -428,10 +428,9 @@ fn msetnx(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// MSETEX numkeys key value [key value ...] [NX | XX] [EX seconds | ... | KEEPTTL]
 fn msetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let count = parse::int(&args[1]).ok().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-    let count = count.ok_or(CmdError::new("ERR invalid numkeys value"))?;
-    let end = count.checked_mul(2).and_then(|n| n.checked_add(2)).filter(|end| *end <= args.len());
-    let end = end.ok_or(CmdError::new("ERR wrong number of key-value pairs"))?;
+    let count = parse::int(&args[1]).ok().and_then(|n| i32::try_from(n).ok()).filter(|n| *n > 0);
+    let count = count.ok_or(CmdError::new("ERR invalid numkeys value or out of range"))?;
+    let end = Some(count as usize * 2 + 2).filter(|end| *end <= args.len()).ok_or(error::SYNTAX)?;
     let options = SetOptions::parse(args, end, cx.keys.now_ms, "msetex")?;
     let pairs = args.first(end).from(2);
     let free = |present: bool, cx: &mut Cx| pairs.iter().step_by(2).all(|key| cx.keys.exists(key) == present);

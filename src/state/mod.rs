@@ -58,6 +58,8 @@ pub struct State {
     pub lazyfree: lazyfree::Lazyfree,
     /// Whether the housekeeping removes expired keys (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: AtomicBool,
+    /// Whether RESTORE takes a value whatever its checksum (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+    pub skip_checksums: AtomicBool,
     /// Whether no housekeeping is to be done (DEBUG PAUSE-CRON).
     pub housekeeping_paused: AtomicBool,
     /// Who caches what.
@@ -129,6 +131,7 @@ impl State {
             eviction: evict::Eviction::default(),
             lazyfree: lazyfree::Lazyfree::default(),
             active_expire: AtomicBool::new(true),
+            skip_checksums: AtomicBool::new(false),
             housekeeping_paused: AtomicBool::new(false),
             tracking: tracking::Tracking::default(),
             pubsub: pubsub::PubSub::default(),

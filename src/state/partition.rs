@@ -342,6 +342,11 @@ impl Partition {
         self.waiting.len()
     }
 
+    /// How many keys somebody waits for whose request is of that row.
+    pub fn awaited_by(&self, row: usize) -> usize {
+        self.waiting.values().filter(|queue| queue.iter().any(|waiter| waiter.row == row)).count()
+    }
+
     /// Remembers that `tracker` caches `key`; true if nobody did yet.
     pub fn track(&mut self, key: &[u8], tracker: &Arc<Tracker>) -> bool {
         let before = self.tracked.len();

@@ -111,15 +111,24 @@ pub fn dump(value: ValueRef<'_>) -> Vec<u8> {
     out
 }
 
-/// Reads what DUMP has answered, here or elsewhere; of `any_version`, or of those known here.
-pub fn restore(payload: &[u8], limits: &Limits, any_version: bool) -> Result<Value, RestoreError> {
+/// What of a footer may be wrong.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Leniency {
+    /// The version may be a later one than is known here.
+    pub any_version: bool,
+    /// The checksum may be any.
+    pub any_checksum: bool,
+}
+
+/// Reads what DUMP has answered, here or elsewhere.
+pub fn restore(payload: &[u8], limits: &Limits, leniency: Leniency) -> Result<Value, RestoreError> {
     let body = payload.len().checked_sub(FOOTER).ok_or(RestoreError::Footer)?;
     let (body, footer) = payload.split_at(body);
     let mut footer = Reader::new(footer);
     let version = footer.array().map(u16::from_le_bytes).ok_or(RestoreError::Footer)?;
     let checksum = footer.array().map(u64::from_le_bytes).ok_or(RestoreError::Footer)?;
-    let intact = CRC64.checksum(&payload[..body.len() + 2]) == checksum;
-    let known = (1..=NEWEST_VERSION).contains(&version) || (any_version && version > NEWEST_VERSION);
+    let intact = leniency.any_checksum || CRC64.checksum(&payload[..body.len() + 2]) == checksum;
+    let known = version > 0 && (version <= NEWEST_VERSION || leniency.any_version);
     if !intact || !known {
         return Err(RestoreError::Footer);
     }

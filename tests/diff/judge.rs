@@ -187,6 +187,30 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
+        why: "Valkey 9 names the member that has no place, and what GEOSEARCH needs one of",
+        seen: |_, old, new| {
+            let geo = |text: &[u8]| {
+                text.starts_with(b"ERR could not decode requested zset member")
+                    || text.starts_with(b"ERR exactly one of BYRADIUS and BYBOX")
+            };
+            let refused =
+                |old: &Value, new: &Value| matches!(old, Value::Error(text) if geo(text)) && new.is_error();
+            same(old, new, &refused)
+        },
+    },
+    Known {
+        why: "Valkey 9 looks at GETEX's time before it looks for the key",
+        seen: |request, old, new| {
+            let asked = [&b"getex"[..], b"exec"].iter().any(|name| request[0].eq_ignore_ascii_case(name));
+            let time = |text: &[u8]| {
+                text == b"ERR value is not an integer or out of range"
+                    || text == b"ERR invalid expire time in 'getex' command"
+            };
+            let refused = |_: &Value, new: &Value| matches!(new, Value::Error(text) if time(text));
+            asked && same(old, new, &refused)
+        },
+    },
+    Known {
         why: "7.2 names the subcommand's help in lower and upper case alike, and lists more of it",
         seen: |request, old, new| {
             let help = request.get(1).is_some_and(|w| w.eq_ignore_ascii_case(b"help"));

@@ -155,3 +155,40 @@ fn telling_of_evicted_keys_evicts_no_more() {
     let left = client.line("DBSIZE").expect("a reply");
     assert!(matches!(left, Value::Int(100..=300)), "{left} keys are left");
 }
+
+/// A popped element is one change, though its list goes with it; and who waits for a list is not told that a stream is gone.
+#[test]
+fn what_waiting_clients_change_and_wait_for_is_counted() {
+    let node = harness::node(&[]);
+    let (mut client, mut waiting, mut reading) = (node.connect(), node.connect(), node.connect());
+    let mut figure = |section: &str, name: &str| {
+        let info = client.call(&["INFO", section]).expect("a reply");
+        let text = String::from_utf8_lossy(info.text().expect("a text")).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))?.parse::<u64>().ok());
+        line.expect("a number")
+    };
+    let mut writer = node.connect();
+    let before = figure("persistence", "rdb_changes_since_last_save");
+    waiting.send(&["BLPOP", "k", "0"]).expect("sent");
+    let began = Instant::now();
+    while figure("clients", "total_blocking_keys") == 0 {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(figure("clients", "total_blocking_keys_on_nokey"), 0);
+    writer.call(&["XGROUP", "CREATE", "stream", "g", "$", "MKSTREAM"]).expect("a reply");
+    reading.send(&["XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", "stream", ">"]).expect("sent");
+    while figure("clients", "total_blocking_keys") == 1 {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(figure("clients", "total_blocking_keys_on_nokey"), 1);
+    writer.call(&["DEL", "stream"]).expect("a reply");
+    assert!(reading.recv_within(Duration::from_secs(60)).expect("a reply").is_some());
+    assert_eq!(figure("clients", "total_blocking_keys_on_nokey"), 0);
+    let made = figure("persistence", "rdb_changes_since_last_save");
+    assert!(made > before);
+    writer.call(&["LPUSH", "k", "a"]).expect("a reply");
+    assert!(waiting.recv_within(Duration::from_secs(60)).expect("a reply").is_some());
+    assert_eq!(figure("persistence", "rdb_changes_since_last_save"), made + 2);
+}

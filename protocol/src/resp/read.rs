@@ -162,9 +162,6 @@ impl<'a> Head<'a> {
         let Some(&kind) = buf.get(pos) else { return Ok(None) };
         let counted = matches!(kind, b'$' | b'*' | b'%' | b'~' | b'>' | b'=' | b'!' | b'|');
         if counted && let Some((number, next)) = short_number(buf, pos + 1) {
-            if buf[next - 1] != b'\n' {
-                return Err(ReplyError::MissingLineEnd);
-            }
             let text = &buf[pos + 1..next - 2];
             return Ok(Some(Head { kind, text, shape: Shape::of(kind, number as i64)?, next }));
         }

@@ -50,7 +50,7 @@ fn with_footer(mut body: Vec<u8>, version: u16) -> Vec<u8> {
 }
 
 fn read(payload: &[u8]) -> Result<String, RestoreError> {
-    restore(payload, &Limits::default(), false).map(|value| words(&value))
+    restore(payload, &Limits::default(), Leniency::default()).map(|value| words(&value))
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_redis_dumps() {
             "b:-inf a:1.5 c:7",
         ),
     ] {
-        let value = restore(&bytes(dumped), &Limits::default(), false).unwrap();
+        let value = restore(&bytes(dumped), &Limits::default(), Leniency::default()).unwrap();
         assert_eq!(words(&value), expected, "{command}");
         assert_eq!(read(&dump(view(&value))).unwrap(), expected, "{command}");
     }
@@ -101,7 +101,7 @@ fn dumps_as_redis_does() {
     ] {
         let dumped = bytes(dumped);
         let body = &dumped[..dumped.len() - FOOTER];
-        let value = restore(&dumped, &Limits::default(), false).unwrap();
+        let value = restore(&dumped, &Limits::default(), Leniency::default()).unwrap();
         assert_eq!(dump(view(&value)), with_footer(body.to_vec(), 11));
     }
     let integer = dump(ValueRef::Int(-7));
@@ -227,6 +227,15 @@ fn footers() {
     assert_eq!(read(&with_footer(vec![0, INT8, 1], 0)), Err(RestoreError::Footer));
     assert_eq!(read(&with_footer(vec![0, INT8, 1], 82)), Err(RestoreError::Footer));
     assert_eq!(read(&with_footer(Vec::new(), 11)), Err(RestoreError::Format));
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    let lenient = |payload: &[u8], any_version, any_checksum| {
+        restore(payload, &Limits::default(), Leniency { any_version, any_checksum })
+            .map(|value| words(&value))
+    };
+    assert_eq!(lenient(&bad, false, true).unwrap(), "1");
+    assert_eq!(lenient(&bad, true, false), Err(RestoreError::Footer));
+    assert_eq!(lenient(&with_footer(vec![0, INT8, 1], 82), true, false).unwrap(), "1");
 }
 
 #[test]
@@ -269,7 +278,7 @@ proptest! {
     #[test]
     fn any_string_comes_back(text: Vec<u8>, times in 1usize..5) {
         let text = text.repeat(times);
-        let Ok(Value::String(read)) = restore(&dump(ValueRef::Inline(&text)), &Limits::default(), false) else {
+        let Ok(Value::String(read)) = restore(&dump(ValueRef::Inline(&text)), &Limits::default(), Leniency::default()) else {
             panic!("a string is a string");
         };
         prop_assert_eq!(read, text);
@@ -278,8 +287,8 @@ proptest! {
     #[test]
     fn any_body_is_refused_or_sound(kind in 0u8..26, body: Vec<u8>, version in prop::sample::select(vec![9u16, 12, 80])) {
         let payload = with_footer([&[kind], &body[..]].concat(), version);
-        if let Ok(value) = restore(&payload, &Limits::default(), false) {
-            prop_assert!(restore(&dump(view(&value)), &Limits::default(), false).is_ok());
+        if let Ok(value) = restore(&payload, &Limits::default(), Leniency::default()) {
+            prop_assert!(restore(&dump(view(&value)), &Limits::default(), Leniency::default()).is_ok());
         }
     }
 }

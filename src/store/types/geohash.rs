@@ -115,7 +115,7 @@ impl Unit {
 }
 
 /// The form of a search area around its centre, in the unit of the search.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
     /// All within a distance.
     Circle {
@@ -129,10 +129,12 @@ pub enum Shape {
         /// From south to north.
         height: f64,
     },
+    /// All within these corners, whose sides are straight in degrees; on no side of it goes on around the world.
+    Polygon(Box<[Point]>),
 }
 
 /// A search area.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Search {
     /// Its middle.
     pub centre: Point,
@@ -143,11 +145,25 @@ pub struct Search {
 }
 
 impl Search {
+    /// The area within `corners`, whose centre is the middle of them on the sphere.
+    pub fn polygon(corners: Box<[Point]>) -> Self {
+        let (mut x, mut y, mut z) = (0.0, 0.0, 0.0);
+        for corner in &corners {
+            let (longitude, latitude) = (radians(corner.longitude), radians(corner.latitude));
+            x += latitude.cos() * longitude.cos();
+            y += latitude.cos() * longitude.sin();
+            z += latitude.sin();
+        }
+        let latitude = z.atan2((x * x + y * y).sqrt());
+        let centre = Point { longitude: degrees(y.atan2(x)), latitude: degrees(latitude) };
+        Self { centre, shape: Shape::Polygon(corners), unit: Unit::Metres }
+    }
+
     /// The distance in metres from the centre to the place a score stands for, and that place, if it is in
     /// the area.
     pub fn measure(&self, score: f64) -> Option<(f64, Point)> {
         let point = Point::from_score(score);
-        let distance_m = match self.shape {
+        let distance_m = match &self.shape {
             Shape::Circle { radius } => {
                 let distance_m = self.centre.distance_m(point);
                 (distance_m <= radius * self.unit.metres()).then_some(distance_m)
@@ -160,6 +176,7 @@ impl Search {
                     && point.distance_m(beside) <= width_m / 2.0;
                 within.then(|| self.centre.distance_m(point))
             }
+            Shape::Polygon(corners) => is_within(corners, point).then(|| self.centre.distance_m(point)),
         };
         distance_m.map(|distance_m| (distance_m, point))
     }
@@ -200,11 +217,12 @@ impl Search {
 
     /// The box around the area, in degrees.
     fn bounds(&self) -> Area {
-        let (width_m, height_m) = match self.shape {
+        let (width_m, height_m) = match &self.shape {
             Shape::Circle { radius } => (self.unit.metres() * radius, self.unit.metres() * radius),
             Shape::Box { width, height } => {
                 (self.unit.metres() * width / 2.0, self.unit.metres() * height / 2.0)
             }
+            Shape::Polygon(corners) => return Area::around(corners),
         };
         let Point { longitude, latitude } = self.centre;
         let to_pole = degrees(height_m / EARTH_RADIUS_M);
@@ -219,10 +237,17 @@ impl Search {
 
     /// The finest grid three cells of which are likely to cover the area.
     fn first_steps(&self) -> u32 {
-        let radius = match self.shape {
-            Shape::Circle { radius } => radius,
+        let radius = match &self.shape {
+            Shape::Circle { radius } => *radius,
             Shape::Box { width, height } => {
                 (width / 2.0 * (width / 2.0) + height / 2.0 * (height / 2.0)).sqrt()
+            }
+            Shape::Polygon(corners) => {
+                let Area { longitudes: (west, east), latitudes: (south, north) } = Area::around(corners);
+                let reach = |longitude, latitude| self.centre.distance_m(Point { longitude, latitude });
+                [(west, north), (east, north), (west, south), (east, south)]
+                    .into_iter()
+                    .fold(0.0, |far: f64, (longitude, latitude)| far.max(reach(longitude, latitude)))
             }
         };
         let mut range_m = radius * self.unit.metres();
@@ -256,6 +281,34 @@ struct Cell {
 struct Area {
     longitudes: (f64, f64),
     latitudes: (f64, f64),
+}
+
+impl Area {
+    fn around(points: &[Point]) -> Self {
+        let span = |coordinate: fn(&Point) -> f64| {
+            points
+                .iter()
+                .map(coordinate)
+                .fold((f64::MAX, f64::MIN), |(min, max), at| (min.min(at), max.max(at)))
+        };
+        Self { longitudes: span(|point| point.longitude), latitudes: span(|point| point.latitude) }
+    }
+}
+
+/// Whether a ray from `point` to the east leaves the polygon more often than it enters it.
+fn is_within(corners: &[Point], point: Point) -> bool {
+    let (mut inside, mut before) = (false, corners.len() - 1);
+    for (at, a) in corners.iter().enumerate() {
+        let b = &corners[before];
+        let crosses = (a.latitude > point.latitude) != (b.latitude > point.latitude);
+        let side = |a: &Point, b: &Point| {
+            (b.longitude - a.longitude) * (point.latitude - a.latitude) / (b.latitude - a.latitude)
+                + a.longitude
+        };
+        inside ^= crosses && point.longitude < side(a, b);
+        before = at;
+    }
+    inside
 }
 
 impl Cell {

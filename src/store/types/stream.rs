@@ -488,6 +488,9 @@ impl Stream {
         if self.len == 0 && id < self.last_id {
             return Some(self.entries_added);
         }
+        if id != StreamId::MIN && id < self.max_deleted_id {
+            return None;
+        }
         let newest = id.cmp(&self.last_id);
         if newest.is_eq() {
             return Some(self.entries_added);
@@ -509,12 +512,8 @@ impl Stream {
 
     /// Whether an entry between `start` and `end` (default: the last) was deleted.
     pub fn has_tombstones(&self, start: StreamId, end: Option<StreamId>) -> bool {
-        if self.max_deleted_id == StreamId::MIN
-            || self.first_id().is_none_or(|first| first > self.max_deleted_id)
-        {
-            return false;
-        }
-        self.max_deleted_id >= start && self.max_deleted_id <= end.unwrap_or(StreamId::MAX)
+        let any = self.len > 0 && self.max_deleted_id != StreamId::MIN;
+        any && self.max_deleted_id >= start && self.max_deleted_id <= end.unwrap_or(StreamId::MAX)
     }
 }
 
