@@ -32,6 +32,8 @@ pub enum Error {
     },
     /// An address could not be listened on.
     Listen {
+        /// The directive that says so.
+        directive: String,
         /// Host and port.
         address: String,
         /// What the system said.
@@ -93,7 +95,7 @@ impl fmt::Display for Error {
             Error::Conflict(text) | Error::CommandLine(text) | Error::Failed(text) => f.write_str(text),
             Error::Read { path, .. } => write!(f, "cannot read {}", path.display()),
             Error::Write { path, .. } => write!(f, "cannot write {}", path.display()),
-            Error::Listen { address, .. } => write!(f, "cannot listen on {address}"),
+            Error::Listen { directive, address, .. } => write!(f, "{directive}: cannot listen on {address}"),
             Error::Thread { .. } => f.write_str("cannot start a thread"),
             Error::NoConfigFile => f.write_str("The server is running without a config file"),
         }

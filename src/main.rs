@@ -76,6 +76,9 @@ fn announce(node: &Node) {
         places.push(format!("{name} on {}", all.join(", ")));
         hints.push(hint.replace("PORT", &first.port().to_string()));
     }
+    if let Some(socket) = node.state().config.path(id::MEMCACHED_UNIXSOCKET) {
+        places.push(format!("memcached on {}", socket.display()));
+    }
     if let Some(socket) = node.state().config.path(id::UNIXSOCKET) {
         places.push(format!("RESP on {}", socket.display()));
         hints.push(format!("redis-cli -s {} ping", socket.display()));

@@ -46,6 +46,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// What people know it by.
+    pub fn name(&self) -> String {
+        format!("{:016x} ({}:{})", self.id, self.host, self.port)
+    }
+
     /// Where it listens for other members.
     pub fn cluster_address(&self) -> String {
         format!("{}:{}", self.host, self.cluster_port)
@@ -382,7 +387,7 @@ impl Metadata {
     /// What people know a node by: its name, and where clients reach it.
     pub fn name(&self, node: NodeId) -> String {
         match self.members.get(&node) {
-            Some(member) => format!("{node:016x} ({}:{})", member.host, member.port),
+            Some(member) => member.name(),
             None => format!("{node:016x}"),
         }
     }

@@ -262,6 +262,8 @@ fn get(site: &mut Site, keys: Tokens, with_cas: bool, exptime: Option<i64>, prog
                 *progress = Progress::Keys(at);
                 return Flow::Contended;
             }
+            // Of several keys the others are wanted all the same.
+            Some(Err(Fault::WrongType)) if several => {}
             Some(Err(fault)) => {
                 let fault: Fault = fault;
                 site.out.raw(fault.line());

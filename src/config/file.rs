@@ -72,8 +72,12 @@ fn load_lines(
 pub(super) fn apply(config: &mut Config, place: &Place, words: &[String], depth: usize) -> Result<(), Error> {
     let Some((name, given)) = words.split_first() else { return Ok(()) };
     if let Some(id) = Id::find(name) {
-        let expected = || id.row().kind.expected();
-        return assign(config, id, given).map_err(|reason| bad(place, words, reason, &expected()));
+        return assign(config, id, given).map_err(|reason| {
+            let (reason, expected) = (String::from(reason), id.row().kind.expected());
+            // What is wrong with a word may name all that there are already.
+            let is_named = expected.split_once(" of ").is_some_and(|(_, all)| reason.ends_with(all));
+            bad(place, words, reason, if is_named { "" } else { &expected })
+        });
     }
     let refuse = |reason: &str, expected: &str| Err(bad(place, words, reason, expected));
     match name.to_ascii_lowercase().as_str() {

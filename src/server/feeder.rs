@@ -35,8 +35,15 @@ pub(super) async fn run(worker: Rc<Worker>, feed: Arc<Feed>) {
     }
     let Some(link) = link else { return break_off(&worker, &feed) };
     let sender = link.sender();
-    let mut feeding =
-        Feeding { feed: Arc::clone(&feed), sender, under_way: VecDeque::new(), sent: 0, left: Vec::new() };
+    let to = worker.state.cluster.map().name(feed.node);
+    let mut feeding = Feeding {
+        feed: Arc::clone(&feed),
+        to,
+        sender,
+        under_way: VecDeque::new(),
+        sent: 0,
+        left: Vec::new(),
+    };
     tokio::select! {
         end = link.run(|_, _| {}) => tracing::debug!("the feed to node {:016x} has ended: {end}", feed.node),
         () = poll_fn(|task| feeding.poll(task)) => {}
@@ -53,6 +60,8 @@ fn break_off(worker: &Worker, feed: &Feed) {
 
 struct Feeding {
     feed: Arc<Feed>,
+    /// What people know the node by to which it leads.
+    to: String,
     sender: Sender,
     /// Frames not yet answered, with the position behind each.
     under_way: VecDeque<(u64, Reply)>,
@@ -71,7 +80,7 @@ impl Feeding {
                     Poll::Pending => break,
                     Poll::Ready(Ok(_)) => self.feed.ack(*position),
                     Poll::Ready(Err(error)) => {
-                        tracing::warn!("node {:016x} does not follow: {error}", self.feed.node);
+                        tracing::warn!("node {} does not follow: {error}", self.to);
                         return Poll::Ready(());
                     }
                 }
@@ -94,7 +103,7 @@ impl Feeding {
                 // What was sent before makes room.
                 Err(CallError::Full) if !self.under_way.is_empty() => return Poll::Pending,
                 Err(error) => {
-                    tracing::warn!("cannot send to node {:016x}: {error}", self.feed.node);
+                    tracing::warn!("cannot send to node {}: {error}", self.to);
                     return Poll::Ready(());
                 }
             }

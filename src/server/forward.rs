@@ -19,6 +19,7 @@ use crate::worker::Worker;
 use bytes::Bytes;
 use redis_protocol::resp2::decode::decode as decode_reply;
 use redis_protocol::resp2::types::{OwnedFrame, Resp2Frame};
+use shoal_protocol::memcache::Fault;
 use shoal_protocol::resp::{Limits, Mark, Output, OwnedArgs, Proto, RequestParser};
 use smallvec::SmallVec;
 use std::future::poll_fn;
@@ -762,13 +763,14 @@ fn scanned(answer: &[u8]) -> Option<(String, Vec<OwnedFrame>)> {
     }
 }
 
-/// The items of all answers, or the first that is an error.
+/// The items of all answers, or the first that is an error. A key that is no string is no item, as where one node serves all.
 fn items(answers: Vec<Vec<u8>>) -> Vec<u8> {
     const END: &[u8] = b"END\r\n";
     let mut all = Vec::new();
     for answer in answers {
         match answer.strip_suffix(END) {
             Some(items) => all.extend_from_slice(items),
+            None if answer == Fault::WrongType.line() => {}
             None => return answer,
         }
     }

@@ -16,28 +16,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
-/// A listening socket at `addr` that shares its port with the other workers' (SO_REUSEPORT).
-pub fn bind(addr: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+/// A listening socket at `addr` that lets those of other workers share its port (SO_REUSEPORT). The first must not itself share
+/// (`shares`): so it fails where another process listens, even one that starts at the same moment.
+pub fn bind(addr: SocketAddr, backlog: i32, shares: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(socket2::Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shares)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     socket.listen(backlog)?;
+    socket.set_reuse_port(true)?;
     Ok(socket.into())
-}
-
-/// Whether another process listens at `addr`, which sharing the port would hide.
-pub fn is_taken(addr: SocketAddr) -> io::Result<bool> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(socket2::Protocol::TCP))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    Ok(socket.bind(&addr.into()).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse))
 }
 
 /// Accepts connections of `worker`, which speak `protocol`, for ever.

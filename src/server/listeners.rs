@@ -4,6 +4,7 @@
 
 use super::codec::Protocol;
 use super::listen;
+use crate::config::table::Id;
 use crate::config::{Config, id};
 use crate::worker::Worker;
 use atomic_waker::AtomicWaker;
@@ -31,6 +32,8 @@ pub struct Listeners {
 
 /// Why an address cannot be listened on.
 pub struct Unavailable {
+    /// The directive that names the port.
+    pub directive: &'static str,
     /// The address as it was written, and the port.
     pub address: String,
     /// What the system said.
@@ -54,17 +57,11 @@ impl Listeners {
         match config.int(id::PORT) as u16 {
             0 => self.hand_out(Vec::new(), (0..self.slots.len()).map(|_| Vec::new()).collect()),
             port => {
-                let (found, sockets) = open_all(config, port, self.slots.len(), &self.addresses())?;
+                let (found, sockets) =
+                    open_all(config, (id::PORT, port), self.slots.len(), &self.addresses())?;
                 self.hand_out(found, sockets);
             }
         }
-        Ok(())
-    }
-
-    /// Puts them on a free port.
-    pub fn open_anywhere(&self, config: &Config) -> Result<(), Unavailable> {
-        let (found, sockets) = open_all(config, 0, self.slots.len(), &[])?;
-        self.hand_out(found, sockets);
         Ok(())
     }
 
@@ -102,10 +99,11 @@ impl Slot {
     }
 }
 
-/// Opens sockets for `workers` workers on `port` at every address to bind to. `own` are addresses this node has already.
+/// Opens sockets for `workers` workers on `port`, which a directive names, at every address to bind to. `own` are addresses this node has
+/// already.
 pub fn open_all(
     config: &Config,
-    port: u16,
+    (directive, port): (Id, u16),
     workers: usize,
     own: &[SocketAddr],
 ) -> Result<(Vec<SocketAddr>, Vec<Vec<Socket>>), Unavailable> {
@@ -115,16 +113,17 @@ pub fn open_all(
     for address in config.bind_addresses() {
         match open_one(&address.address, port, backlog, own, &mut sockets) {
             Ok(at) => found.push(at),
-            Err(_) if address.optional => {}
+            Err(error) if address.optional && error.kind() != io::ErrorKind::AddrInUse => {}
             Err(source) => {
-                return Err(Unavailable { address: format!("{}:{port}", address.address), source });
+                let (directive, address) = (directive.name(), format!("{}:{port}", address.address));
+                return Err(Unavailable { directive, address, source });
             }
         }
     }
     Ok((found, sockets))
 }
 
-/// Gives every worker a socket at the same address; port 0 becomes one free port for all.
+/// Gives every worker a socket at the same address.
 fn open_one(
     host: &str,
     port: u16,
@@ -137,16 +136,11 @@ fn open_one(
         "::*" => "::",
         host => host,
     };
-    let mut at = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let at = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
     // A port this node has somewhere is nobody else's.
     let is_own = own.iter().any(|own| own.port() == port);
-    if port != 0 && !is_own && listen::is_taken(at)? {
-        return Err(io::ErrorKind::AddrInUse.into());
-    }
-    for worker in sockets {
-        let socket = listen::bind(at, backlog)?;
-        at = socket.local_addr()?;
-        worker.push(socket);
+    for (index, worker) in sockets.iter_mut().enumerate() {
+        worker.push(listen::bind(at, backlog, is_own || index > 0)?);
     }
     Ok(at)
 }

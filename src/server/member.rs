@@ -6,9 +6,10 @@
 //!
 //! A node listens for others from its start. It founds a cluster when the first of them joins.
 
+use super::feeder;
+use super::listeners::{self, Unavailable};
 use super::mesh::{self, Incoming, Mesh};
 use super::peer;
-use super::{feeder, listeners};
 use crate::cluster::consensus::{self, Consensus, Owner, ProposeError, StoreError};
 use crate::cluster::joining::{address_of, named, told};
 use crate::cluster::lead::{Asker, Leader, choose_voters};
@@ -22,7 +23,6 @@ use crate::state::replication::Feed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -90,7 +90,7 @@ pub(super) struct Setup {
 }
 
 /// Listens for other nodes, as far as `config` wants that.
-pub(super) fn set_up(state: &State, client_port: u16) -> Result<Setup, Error> {
+pub(super) fn set_up(state: &State) -> Result<Setup, Error> {
     let config = &state.config;
     let dir = PathBuf::from(&*config.text(id::DIR));
     let join: Vec<String> = config.text(id::JOIN).split_whitespace().map(String::from).collect();
@@ -99,18 +99,24 @@ pub(super) fn set_up(state: &State, client_port: u16) -> Result<Setup, Error> {
         StoreError::File { path, source } => Error::Read { path, source },
         error => Error::Failed(error.to_string()),
     })?;
-    let told = config.int(id::CLUSTER_PORT) as u16;
-    let port = if told != 0 { Some(told) } else { client_port.checked_add(10000) };
-    let is_wanted = told != 0 || !join.is_empty() || owner.is_some();
-    let listeners = match port.map(|port| listeners::open_all(config, port, 1, &[])) {
+    let is_wanted = config.int(id::CLUSTER_PORT) != 0 || !join.is_empty() || owner.is_some();
+    let port = config.cluster_port();
+    let listeners = match port.map(|port| listeners::open_all(config, (id::CLUSTER_PORT, port), 1, &[])) {
         Some(Ok((_, mut sockets))) => sockets.pop().unwrap_or_default(),
         Some(Err(unavailable)) if is_wanted => return Err(unavailable.into()),
         None if is_wanted => {
-            let address = format!("port {client_port} + 10000");
-            return Err(Error::Listen { address, source: io::ErrorKind::InvalidInput.into() });
+            return Err(Error::Conflict(
+                "cluster-port must be set: it is port + 10000 otherwise, and there is no such port".into(),
+            ));
         }
         // Others cannot join this node, which need not be wanted.
-        Some(Err(_)) | None => Vec::new(),
+        Some(Err(Unavailable { directive, address, source })) => {
+            tracing::warn!(
+                "no other node can join this one: {directive}: cannot listen on {address}: {source}"
+            );
+            Vec::new()
+        }
+        None => Vec::new(),
     };
     let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |addr| addr.port());
     let node = owner.map_or_else(|| fastrand::u64(1..), |owner| owner.node);
@@ -410,7 +416,7 @@ impl This {
         self.state.cluster.turn_on(me.id);
         self.state.cluster.note_founded();
         self.begin(consensus);
-        tracing::info!("founded cluster {cluster:016x} as node {:016x}", me.id);
+        tracing::info!("founded cluster {cluster:016x} as node {}", me.name());
         Ok(cluster)
     }
 
@@ -471,7 +477,7 @@ impl This {
         self.identify(cluster);
         let replaces = self.known_process();
         self.mesh.ask(address, None, kind::JOIN, &encode(&(&me, replaces))?).await?;
-        tracing::info!("joined cluster {cluster:016x} as node {:016x}", me.id);
+        tracing::info!("joined cluster {cluster:016x} as node {}", me.name());
         Ok(())
     }
 
@@ -495,7 +501,7 @@ impl This {
             let contact = &self.state.cluster.contact;
             let Err(why) = told else {
                 contact.joined();
-                return tracing::info!("back in the cluster as node {:016x}", me.id);
+                return tracing::info!("back in the cluster as node {}", me.name());
             };
             let map = self.map();
             let others = map.members.keys().filter(|node| **node != me.id).map(|node| map.name(*node));
@@ -794,6 +800,13 @@ impl This {
         if let Err(error) = &outcome {
             tracing::debug!("a change was not made: {error}");
         }
+        if let (Change::Cut { replica, .. }, Ok(outcome)) = (&change, &outcome) {
+            let name = self.map().name(*replica);
+            match outcome {
+                Outcome::Refused(why) => tracing::warn!("node {name} cannot be cut off: {why:?}"),
+                _ => tracing::warn!("node {name} is cut off, as it does not follow"),
+            }
+        }
         let actions = self.copies.borrow_mut().proposed(reason, &change, outcome.ok());
         self.carry_out(actions);
     }
@@ -863,7 +876,10 @@ fn tell_changes(old: &Metadata, new: &Metadata) {
     }
     let homes = new.homes().count();
     if old.copies != new.copies && new.copies > homes {
-        tracing::warn!("{} copies are wanted of each partition, but {homes} nodes can hold any", new.copies);
+        tracing::warn!(
+            "{} copies are wanted of each partition, but only {homes} nodes can hold any",
+            new.copies
+        );
     }
 }
 

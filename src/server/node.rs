@@ -40,6 +40,7 @@ struct Sockets {
 impl Node {
     /// Starts a node as `config` says and returns once it accepts connections.
     pub fn start(mut config: Config) -> Result<Node, Error> {
+        must_be_reached(&config)?;
         fit_descriptors(&mut config)?;
         if let Err(error) = reconfigure::follow_oom_score(&config) {
             tracing::warn!("cannot adjust the OOM score: {error}");
@@ -51,7 +52,7 @@ impl Node {
             [(Protocol::Resp, id::UNIXSOCKET), (Protocol::Memcache, id::MEMCACHED_UNIXSOCKET)]
         {
             let Some(path) = config.path(id).map(|path| path.display().to_string()) else { continue };
-            let fail = |source| Error::Listen { address: path.clone(), source };
+            let fail = |source| Error::Listen { directive: id.name().into(), address: path.clone(), source };
             let listener = unix::listen(&config, &path).map_err(fail)?;
             for own in &mut sockets {
                 own.unix.push((protocol, path.clone(), listener.try_clone().map_err(fail)?));
@@ -61,19 +62,15 @@ impl Node {
         let memcached_addresses = match config.int(id::MEMCACHED_PORT) as u16 {
             0 => Vec::new(),
             port => {
-                let (addresses, opened) = listeners::open_all(&config, port, workers, &[])?;
+                let (addresses, opened) =
+                    listeners::open_all(&config, (id::MEMCACHED_PORT, port), workers, &[])?;
                 sockets.iter_mut().zip(opened).for_each(|(own, opened)| own.memcached = opened);
                 addresses
             }
         };
         seed_hash(&config);
         let listeners = Arc::new(Listeners::new(workers));
-        // Without a port of its own it listens on a free one, unless it can be reached otherwise.
-        if config.int(id::PORT) == 0 && config.text(id::UNIXSOCKET).is_empty() {
-            listeners.open_anywhere(&config)?;
-        } else {
-            listeners.open(&config)?;
-        }
+        listeners.open(&config)?;
         let addresses = listeners.addresses();
         let state = Arc::new(State::new(config, workers, crate::command::acl::catalogue()));
         crate::command::acl::load_users(&state)?;
@@ -82,7 +79,7 @@ impl Node {
         state.clients.hang_up_with(super::stream::hang_up);
         let port_of = |addresses: &[SocketAddr]| addresses.first().map_or(0, SocketAddr::port);
         let ports = (port_of(&addresses), port_of(&memcached_addresses));
-        let setup = member::set_up(&state, ports.0)?;
+        let setup = member::set_up(&state)?;
         let mut hand_outs = Vec::with_capacity(workers);
         let spawn = |(index, sockets)| {
             let state = Arc::clone(&state);
@@ -211,6 +208,20 @@ fn seed_hash(config: &Config) {
     }
 }
 
+/// Makes sure that clients can come by any way at all.
+fn must_be_reached(config: &Config) -> Result<(), Error> {
+    let has_port = [id::PORT, id::MEMCACHED_PORT].into_iter().any(|port| config.int(port) != 0);
+    let has_socket =
+        [id::UNIXSOCKET, id::MEMCACHED_UNIXSOCKET].into_iter().any(|path| config.path(path).is_some());
+    if has_port || has_socket {
+        return Ok(());
+    }
+    Err(Error::Conflict(
+        "port and memcached-port are both 0, and neither unixsocket nor memcached-unixsocket is set: nobody could reach this node"
+            .into(),
+    ))
+}
+
 /// Makes sure that there are descriptors for `maxclients` connections, or lowers it to as many as there can be.
 fn fit_descriptors(config: &mut Config) -> Result<(), Error> {
     let Err(clients) = reconfigure::reserve_descriptors(config) else { return Ok(()) };
@@ -219,8 +230,8 @@ fn fit_descriptors(config: &mut Config) -> Result<(), Error> {
 }
 
 impl From<Unavailable> for Error {
-    fn from(Unavailable { address, source }: Unavailable) -> Error {
-        Error::Listen { address, source }
+    fn from(Unavailable { directive, address, source }: Unavailable) -> Error {
+        Error::Listen { directive: directive.into(), address, source }
     }
 }
 

@@ -562,10 +562,8 @@ impl Applier {
                     }
                     Verdict::Applied => break,
                     Verdict::Wrong => {
-                        tracing::warn!(
-                            "node {:016x} sent a record that does not belong here: {record:?}",
-                            self.node
-                        );
+                        let name = self.worker.state.cluster.map().name(self.node);
+                        tracing::warn!("node {name} sent a record that does not belong here: {record:?}");
                         return false;
                     }
                     Verdict::Early => {

@@ -1,6 +1,6 @@
 //! What CONFIG SET changes outside the configuration: listeners, descriptors, the log.
 
-use super::listeners::Listeners;
+use super::listeners::{Listeners, Unavailable};
 use super::log;
 use crate::config::table::Id;
 use crate::config::{Change, Config, id};
@@ -34,7 +34,8 @@ fn carry_out(config: &Config, change: &Change, listeners: &Listeners) -> Result<
     if let Some((directive, text)) = moved.into_iter().find(|(directive, _)| change.touches(*directive))
         && let Err(unavailable) = listeners.open(config)
     {
-        tracing::warn!("cannot listen on {}: {}", unavailable.address, unavailable.source);
+        let Unavailable { directive: port, address, source } = unavailable;
+        tracing::warn!("{port}: cannot listen on {address}: {source}");
         return Err((directive, text.to_string()));
     }
     if change.touches(id::OOM_SCORE_ADJ) || change.touches(id::OOM_SCORE_ADJ_VALUES) {

@@ -7,12 +7,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use shoal_testkit::Server;
 use shoal_testkit::resp::Client;
 use shoal_testkit::server::free_port;
 
 use crate::harness;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn sigterm_stops_in_good_order() {
@@ -44,6 +45,114 @@ fn a_port_in_use_is_said_so() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains(&port), "{said}");
+}
+
+/// Workers share their port, so a second node on it started, and took half of the connections of the first.
+#[test]
+fn a_port_of_another_node_is_said_so_by_its_directive() {
+    let (dir, other) = (Directory::new("ports"), free_port().expect("a free port").to_string());
+    let node = harness::node(&["--cluster-port", &other]);
+    let (resp, memcached) = (node.resp_addr().port().to_string(), node.memcached_addr().port().to_string());
+    for (directive, taken) in [("port", resp), ("memcached-port", memcached), ("cluster-port", other)] {
+        for bind in ["127.0.0.1", "*", "127.0.0.1 -::1"] {
+            let mut command = harness::command();
+            command.args([
+                "--workers",
+                "2",
+                "--port",
+                "0",
+                "--memcached-port",
+                "0",
+                "--unixsocket",
+                "socket",
+            ]);
+            command.args(["--bind", bind, &format!("--{directive}"), &taken]).arg("--dir").arg(&dir.0);
+            let output = command.output().expect("shoal runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(
+                !output.status.success() && said.contains(&format!("{directive}: cannot listen on")),
+                "{said}"
+            );
+            assert!(said.contains(&taken) && said.contains("in use"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn of_two_nodes_that_start_at_once_on_a_port_one_does() {
+    let dir = Directory::new("twins");
+    let port = free_port().expect("a free port");
+    let start = || {
+        let mut command = harness::command();
+        command.args(["--workers", "2", "--port", &port.to_string(), "--memcached-port", "0", "--dir"]);
+        command.arg(&dir.0).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command.spawn().expect("shoal runs")
+    };
+    let mut twins = [start(), start()];
+    let mut ended = 0;
+    eventually(|| {
+        ended = twins.iter_mut().filter_map(|twin| twin.try_wait().expect("a child")).count();
+        ended > 0
+    });
+    let is_there = || Client::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_ok();
+    eventually(is_there);
+    for _ in 0..50 {
+        assert!(is_there());
+    }
+    ended = twins.iter_mut().filter_map(|twin| twin.try_wait().expect("a child")).count();
+    for twin in &mut twins {
+        // One is gone already.
+        let _ = twin.kill();
+        twin.wait().expect("a child");
+    }
+    assert_eq!(ended, 1);
+}
+
+#[test]
+fn port_0_is_none() {
+    let dir = Directory::new("no-port");
+    let command = |args: &[&str]| {
+        let mut command = harness::command();
+        command
+            .args(["--workers", "1", "--bind", "127.0.0.1", "--port", "0"])
+            .args(args)
+            .arg("--dir")
+            .arg(&dir.0);
+        command
+    };
+    let port = free_port().expect("a free port");
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let node = Server::other(command(&["--memcached-port", &port.to_string()]), None, Some(addr))
+        .expect("it starts");
+    assert!(!node.connect_memcached().line("version").expect("a reply").is_empty());
+    let log = || fs::read_to_string(node.dir().join("log")).expect("its log");
+    eventually(|| log().contains("memcached on"));
+    assert!(!log().contains("RESP on"), "{}", log());
+
+    let output = command(&["--memcached-port", "0"]).output().expect("shoal runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("port and memcached-port are both 0"), "{said}");
+    let join = ["--memcached-port", &port.to_string(), "--join", "127.0.0.1:1"];
+    let output = command(&join).output().expect("shoal runs");
+    assert!(!output.status.success());
+}
+
+#[test]
+fn a_directory_of_another_node_is_said_so() {
+    let dir = Directory::new("shared");
+    let path = dir.0.to_string_lossy().into_owned();
+    let (join, port) = (free_port().expect("a free port"), free_port().expect("a free port"));
+    // It opens its file once it is let in; a member that lost its cluster has it open from its start.
+    let first = crate::cluster::member_with(None, &["--dir", &path]);
+    let _second = crate::cluster::member(Some(&first));
+    eventually(|| dir.0.join("shoal-cluster.redb").exists());
+    let mut command = harness::command();
+    command.args(["--workers", "1", "--port", &port.to_string(), "--memcached-port", "0", "--dir", &path]);
+    let output = command.args(["--join", &format!("127.0.0.1:{join}")]).output().expect("shoal runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains(&path), "{said}");
+    assert!(said.contains(&format!("process {}", first.pid())) || said.contains("another node"), "{said}");
+    assert!(said.contains("a dir of its own"), "{said}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use shoal_testkit::memcache_binary::{self, Packet};
 use shoal_testkit::{Server, memcache, resp};
 
+use crate::cluster::Cluster;
 use crate::harness;
 
 /// A node, and two clients of it, one for each protocol.
@@ -89,7 +90,10 @@ fn values_of_other_types_are_no_items() {
     for line in ["get list", "gets list", "mg list v", "incr list 1", "ma list", "append list 0 0 1\nx"] {
         both.memcached(line, NO_STRING);
     }
-    both.memcached("get k list k", &format!("VALUE k 0 1\nv\n{NO_STRING}"));
+    // One of several that are asked for is merely not there.
+    both.memcached("get k list k", "VALUE k 0 1\nv\nVALUE k 0 1\nv\nEND");
+    both.memcached("gat 0 list k", "VALUE k 0 1\nv\nEND");
+    both.memcached("mg k v q\nmg list v q\nmn", "VA 1\nv\nMN");
     both.memcached("add list 0 0 1\nx", "NOT_STORED");
     both.memcached("touch list 100", "TOUCHED");
     both.redis("TTL list", ":100");
@@ -97,6 +101,30 @@ fn values_of_other_types_are_no_items() {
     both.redis("RPUSH list2 a", ":1");
     both.memcached("delete list2", "DELETED");
     both.redis("EXISTS list2", ":0");
+}
+
+/// A list among the keys of one `get` had the client hear of an error in place of all items, from some nodes, and of some items, from others.
+#[test]
+fn of_several_keys_the_strings_are_told_whichever_nodes_have_them() {
+    let cluster = Cluster::start(3);
+    let mut client = cluster.nodes[0].connect();
+    let names: Vec<String> = (0..30).map(|i| format!("s{i} l{i}")).collect();
+    for i in 0..30 {
+        client.line(&format!("SET s{i} v")).expect("a reply");
+        client.line(&format!("RPUSH l{i} v")).expect("a reply");
+    }
+    for node in &cluster.nodes {
+        let mut client = node.connect_memcached();
+        for request in [format!("get {}", names.join(" ")), format!("get {}", names[0]), "get s1 l2".into()] {
+            let asked = request.matches(" s").count();
+            let answer = client.line(&request).expect("an answer");
+            assert_eq!(answer.matches("VALUE s").count(), asked, "{request}: {answer}");
+            assert!(answer.ends_with("END\r\n") && !answer.contains("ERROR"), "{request}: {answer}");
+        }
+        assert_eq!(client.line("get l1 l2 l3").expect("an answer"), "END\r\n");
+        let alone = client.line("get l1").expect("an answer");
+        assert_eq!(alone, "SERVER_ERROR the key holds a value that is not a string\r\n");
+    }
 }
 
 #[test]
@@ -445,6 +473,7 @@ fn the_first_byte_decides_on_the_binary_protocol() {
         answer(0x84, "The key holds a value that is not a string")
     );
     assert_eq!(binary.ask(0x09, b"", "nosuch", b""), []);
+    assert_eq!(binary.ask(0x09, b"", "list", b""), []);
     assert_eq!(binary.ask(0x0b, b"", "", b""), answer(0, "1.6.18"));
     assert_eq!(binary.ask(0x20, b"", "", b""), answer(0x81, "Unknown command"));
     // In text it is a byte like any other.

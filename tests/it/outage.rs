@@ -129,3 +129,20 @@ fn who_finds_nobody_to_join_says_whom_it_asks() {
     let log = std::fs::read_to_string(node.dir().join("log")).expect("its log");
     assert!(log.contains(&format!("cannot join by {nobody}")), "{log}");
 }
+
+/// More copies than there are nodes were taken without a word.
+#[test]
+fn copies_that_no_node_can_hold_are_missed_aloud() {
+    let cluster = Cluster::start(2);
+    let addr = cluster.nodes[0].resp_addr();
+    assert_eq!(ask(addr, "CLUSTER COPIES 3"), "+OK");
+    let missing = "3 copies are wanted of each partition, but 2 nodes can hold any: 256 are missing";
+    eventually(addr, "CLUSTER STATUS", |status| status.contains(missing));
+    let until = Instant::now() + PATIENCE;
+    while !cluster.logs().contains("3 copies are wanted of each partition, but only 2 nodes can hold any") {
+        assert!(Instant::now() < until, "{}", cluster.logs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Logs name a node by where it is found, too.
+    assert!(cluster.logs().contains(&format!("({})", cluster.nodes[1].resp_addr())), "{}", cluster.logs());
+}

@@ -16,6 +16,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -129,7 +130,7 @@ pub(super) struct Disk {
 }
 
 /// How the database is opened: another way than by its path only in tests.
-type Open = Box<dyn FnOnce() -> Result<Database, redb::DatabaseError> + Send>;
+type Open = Box<dyn FnOnce() -> io::Result<Database> + Send>;
 
 impl Disk {
     /// Opens the file in `directory`, or creates it for `me`.
@@ -138,9 +139,10 @@ impl Disk {
         let path = file_in(directory);
         let fresh = !path.exists();
         let opened = path.clone();
-        let open: Open = Box::new(move || builder().create(opened));
+        let open: Open = Box::new(move || open_file(&opened));
         let result = Disk::with(open, path.clone(), me).await;
-        if fresh && result.is_err() {
+        let is_in_use = |error: &StoreError| matches!(error, StoreError::File { source, .. } if source.kind() == io::ErrorKind::ResourceBusy);
+        if fresh && result.as_ref().is_err_and(|error| !is_in_use(error)) {
             // A file that was begun, on a full disk say, is none that could be opened again.
             let _ = std::fs::remove_file(&path);
         }
@@ -221,7 +223,7 @@ pub(super) fn owner(directory: &Path) -> Result<Option<Owner>, StoreError> {
         return Ok(None);
     }
     let read = || -> io::Result<Option<Owner>> {
-        let database = builder().create(&path).map_err(io::Error::other)?;
+        let database = open_file(&path)?;
         let transaction = database.begin_read().map_err(io::Error::other)?;
         match transaction.open_table(KEPT) {
             Ok(kept) => kept_record(&kept, "owner"),
@@ -230,6 +232,28 @@ pub(super) fn owner(directory: &Path) -> Result<Option<Owner>, StoreError> {
         }
     };
     guarded(read).map_err(|error| StoreError::at(&path, &error))
+}
+
+/// Opens or creates the file; says who has it open.
+fn open_file(path: &Path) -> io::Result<Database> {
+    builder().create(path).map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => {
+            let who =
+                holder(path).map_or_else(|| "another node".into(), |process| format!("process {process}"));
+            let why = format!("{who} uses this directory: each node needs a dir of its own");
+            io::Error::new(io::ErrorKind::ResourceBusy, why)
+        }
+        error => io::Error::other(error),
+    })
+}
+
+/// The process that has locked a file, if the system tells.
+fn holder(path: &Path) -> Option<u32> {
+    let inode = format!(":{}", std::fs::metadata(path).ok()?.ino());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let mut fields = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let lock = fields.find(|fields| fields.get(5).is_some_and(|file| file.ends_with(&inode)))?;
+    lock[4].parse().ok()
 }
 
 fn builder() -> redb::Builder {
@@ -250,7 +274,7 @@ fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 }
 
 fn start(open: Open, me: Owner) -> io::Result<(Database, Contents)> {
-    let database = open().map_err(io::Error::other)?;
+    let database = open()?;
     let mut transaction = database.begin_write().map_err(io::Error::other)?;
     transaction.set_durability(Durability::Immediate).map_err(io::Error::other)?;
     let contents = {

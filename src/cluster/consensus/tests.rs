@@ -544,7 +544,9 @@ fn a_full_disk_stops_the_group_on_that_node_and_says_so() {
         let full = Arc::new(AtomicBool::new(false));
         let backend = Filling { file: redb::backends::InMemoryBackend::new(), full: Arc::clone(&full) };
         let me = Owner { cluster: CLUSTER, node: 1 };
-        let open = Box::new(move || redb::Database::builder().create_with_backend(backend));
+        let open = Box::new(move || {
+            redb::Database::builder().create_with_backend(backend).map_err(std::io::Error::other)
+        });
         let (disk, contents) = Disk::with(open, PathBuf::from("full"), me).await.unwrap();
         let (config, wire) = (Config::default(), Wire { net: cluster.net.clone(), from: 1 });
         let settings = settings(&config).unwrap();

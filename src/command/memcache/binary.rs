@@ -203,6 +203,8 @@ fn read(
         None => return Flow::Contended,
         Some(Ok(true)) => {}
         Some(Ok(false)) if frame.quiet => {}
+        // One of several that are asked for: no item, as for `get` of several.
+        Some(Err(Fault::WrongType)) if frame.quiet => {}
         Some(Ok(false)) if with_key => write::missing_key(site.out, tag, key),
         Some(Ok(false)) => write::error(site.out, tag, Status::NotFound),
         Some(Err(fault)) => write::error(site.out, tag, status(fault)),

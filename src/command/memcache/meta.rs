@@ -52,7 +52,11 @@ pub(super) fn get(site: &mut Site, meta: &Meta) -> Flow {
     let wire = meta.key();
     let key = wire.decode(&mut scratch);
     let has_room = has_room(site, meta);
-    let result = on_key(site, key, |keys, out| get_here(keys, out, key, meta, has_room));
+    let result = on_key(site, key, |keys, out| match get_here(keys, out, key, meta, has_room) {
+        // One of several that are asked for: no item, as for `get` of several.
+        Err(Fault::WrongType) if meta.quiet() => Ok(()),
+        result => result,
+    });
     end(site, result)
 }
 

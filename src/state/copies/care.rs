@@ -52,7 +52,7 @@ impl Copies {
             if acked != watched.acked || acked >= watched.feed.end() {
                 (watched.acked, watched.since_ns) = (acked, now_ns);
             } else if now_ns - watched.since_ns > STUCK_NS && !watched.feed.is_broken() {
-                tracing::warn!("node {node:016x} takes nothing any more");
+                tracing::warn!("node {} takes nothing any more", map.name(*node));
                 watched.feed.break_off();
             }
             let involved = |a: &Assignment| a.primary() == Some(me) && a.involves(*node);
@@ -67,14 +67,8 @@ impl Copies {
     /// others have taken its own place, of which this outcome says nothing.
     pub(super) fn note_cut(&mut self, replica: NodeId, outcome: Option<Outcome>) {
         match outcome {
-            Some(Outcome::Refused(why)) => {
-                tracing::warn!("node {replica:016x} cannot be cut off: {why:?}");
-            }
-            Some(_) => {
-                tracing::warn!("node {replica:016x} is cut off, as it does not follow");
-                self.cut.insert(replica);
-            }
-            None => {}
+            Some(Outcome::Refused(_)) | None => {}
+            Some(_) => drop(self.cut.insert(replica)),
         }
     }
 

@@ -43,7 +43,7 @@ impl Copies {
         if let Some(rise) = self.rising.get_mut(&number) {
             rise.asks = false;
             if let Some(node) = silent.filter(|_| now_ns - rise.since_ns > STUCK_NS) {
-                tracing::warn!("node {node:016x} does not say what it has");
+                tracing::warn!("node {} does not say what it has", state.cluster.map().name(node));
                 rise.asks = true;
                 let change = Change::Cut { primary: self.me, incarnation: self.incarnation, replica: node };
                 self.actions.push(Action::Propose(Reason::Rise(number), change));

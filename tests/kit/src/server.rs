@@ -194,8 +194,6 @@ impl Place {
 }
 
 /// A port nobody listens on at the moment, and that this process has not been given before.
-///
-/// Shoal's workers share their port, so a second node on it would start and take half of the connections.
 pub fn free_port() -> io::Result<u16> {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
