@@ -10,7 +10,6 @@ use crate::state::State;
 use crate::state::keyspace::Guard;
 use crate::state::replication::{Head, Record, Role};
 use crate::state::stats::Stats;
-use std::collections::HashMap;
 
 /// What comes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,23 +29,21 @@ pub struct Follower {
     replayer: Replayer,
     /// Counters of nobody.
     stats: Stats,
-    /// Parts of snapshots that are not whole yet, by partition.
-    parts: HashMap<u8, Vec<u8>>,
 }
 
 impl Follower {
     /// A follower of `node` on the node whose state this is.
     pub fn new(state: &State, node: NodeId) -> Follower {
         let (replayer, stats) = (Replayer::new(state), Stats::new(0, table::len()));
-        Follower { node, replayer, stats, parts: HashMap::new() }
+        Follower { node, replayer, stats }
     }
 
     /// Applies a record with its effects.
     pub fn apply(&mut self, state: &State, record: Record, effects: &[u8]) -> Verdict {
-        let (Record::Entry(head) | Record::Part(head) | Record::Last(head)) = record;
-        let is_snapshot = !matches!(record, Record::Entry(_));
+        let (Record::Entry(head) | Record::Begin(head) | Record::Part(head) | Record::Last(head)) = record;
+        let is_filling = !matches!(record, Record::Entry(_));
         // Under an older map this node may have a copy that is about to be given up, and what was filled into it with that.
-        if is_snapshot && state.cluster.version() < head.version {
+        if is_filling && state.cluster.version() < head.version {
             return Verdict::Early;
         }
         let mut guard = state.keyspace.enter(head.partition);
@@ -59,42 +56,40 @@ impl Follower {
                     Record::Entry(_) if own.epoch == head.epoch && own.role == Role::Stranger => {
                         Verdict::Applied
                     }
-                    // It was given a copy, and is not any more.
-                    Record::Part(_) | Record::Last(_) => {
-                        self.parts.remove(&head.partition);
-                        Verdict::Applied
-                    }
                     Record::Entry(_) => Verdict::Wrong,
+                    // It was given a copy, and is not any more.
+                    Record::Begin(_) | Record::Part(_) | Record::Last(_) => Verdict::Applied,
                 };
             }
             Some(own) if own.role != Role::Replica => return Verdict::Wrong,
             Some(_) => {}
         }
-        if state.cluster.map().primary(head.partition) != Some(self.node) {
+        let map = state.cluster.map();
+        if map.primary(head.partition) != Some(self.node) {
             return Verdict::Wrong;
         }
+        let is_counted = map.partitions[usize::from(head.partition)].in_sync.contains(&state.cluster.me());
+        let Some(own) = &mut guard.replication else { return Verdict::Early };
+        let is_filled = !own.is_whole && own.feed == head.feed;
         match record {
-            Record::Entry(head) => match &mut guard.replication {
-                Some(own) if own.is_whole && own.sequence + 1 == head.sequence => {
-                    (own.sequence, own.made_in, own.feed) = (head.sequence, head.epoch, head.feed);
-                    self.replay(state, guard, head, effects)
-                }
-                _ => Verdict::Wrong,
-            },
-            Record::Part(head) => {
-                self.parts.entry(head.partition).or_default().extend_from_slice(effects);
+            Record::Entry(_) if own.is_whole && own.sequence + 1 == head.sequence => {
+                (own.sequence, own.made_in, own.feed) = (head.sequence, head.epoch, head.feed);
+                self.replay(state, guard, head, effects)
+            }
+            Record::Begin(_) => {
+                (own.is_whole, own.feed) = (false, head.feed);
+                drop(guard.empty());
+                self.replay(state, guard, head, effects)
+            }
+            Record::Entry(_) | Record::Part(_) if is_filled => self.replay(state, guard, head, effects),
+            Record::Last(_) if is_filled => {
+                let Ok(made_in) = effects.try_into().map(u64::from_le_bytes) else { return Verdict::Wrong };
+                (own.sequence, own.made_in, own.is_whole) = (head.sequence, made_in, true);
                 Verdict::Applied
             }
-            Record::Last(head) => {
-                let mut all = self.parts.remove(&head.partition).unwrap_or_default();
-                all.extend_from_slice(effects);
-                drop(guard.empty());
-                if let Some(own) = &mut guard.replication {
-                    (own.sequence, own.made_in, own.feed) = (head.sequence, head.epoch, head.feed);
-                    own.is_whole = true;
-                }
-                self.replay(state, guard, head, &all)
-            }
+            // Of a copy that was given up, and is to be begun anew: nobody counts on it.
+            Record::Entry(_) if own.is_whole || own.feed != 0 || is_counted => Verdict::Wrong,
+            Record::Entry(_) | Record::Part(_) | Record::Last(_) => Verdict::Applied,
         }
     }
 

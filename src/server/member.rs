@@ -18,7 +18,7 @@ use crate::cluster::metadata::{Change, Member, Metadata, NodeId, Outcome, Standi
 use crate::config::id;
 use crate::error::Error;
 use crate::state::State;
-use crate::state::copies::{self, Action, Copies, Position, Reason};
+use crate::state::copies::{self, Action, Copies, Pace, Position, Reason};
 use crate::state::replication::Feed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,7 +54,7 @@ const BEAT: Duration = Duration::from_millis(75);
 /// How often a leader looks at its members.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often a primary looks after its replicas, when nothing else makes it.
-const CARE: Duration = Duration::from_millis(10);
+const CARE: Duration = Duration::from_millis(2);
 /// And how often when nothing is under way.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long an answer is awaited.
@@ -185,7 +185,7 @@ impl This {
             witness: config.flag(id::WITNESS),
             standing: Standing::Up,
         };
-        let copies = Copies::new(me.id, me.incarnation);
+        let copies = Copies::new(me.id, me.incarnation, Pace::default());
         let secret = config.text(id::CLUSTER_SECRET).as_bytes().to_vec();
         This {
             jobs,

@@ -324,32 +324,40 @@ impl<'w> Work<'w> {
         if !partition.with_ledger(|ledger| ledger.decide(id, epoch, now_ns, within_ns, prepared)) {
             return Some(Answer::Refused);
         }
-        Some(self.apply(id, (home, partition), change, |out| {
+        Some(self.apply(id, (home, partition), change, |out, knows| {
             if !prepared.is_empty() {
                 effect::write_decide(out, id, prepared);
             }
-            out.extend_from_slice(&change.effects);
+            if !knows {
+                out.extend_from_slice(&change.effects);
+            }
         }))
     }
 
-    /// Makes a change, which `write` tells copies of.
+    /// Makes a change, which `write` tells copies of, unless they know what became of the keys.
     fn apply(
         &mut self,
         id: TransactionId,
         (number, partition): (u8, Guard<'w>),
         change: &Change,
-        write: impl FnOnce(&mut Vec<u8>),
+        write: impl FnOnce(&mut Vec<u8>, bool),
     ) -> Answer {
         let (state, stats) = (self.state(), self.worker.stats());
         let mut replayer = Replayer::new(state);
         let node = if id.node == state.cluster.me() { 0 } else { id.node };
-        let change = (change, Author { node, client: change.client });
-        let Some(mut partition) = replayer.change(state, stats, (number, partition), change, &mut self.ready)
+        let by = Author { node, client: change.client };
+        let Some(mut partition) =
+            replayer.change(state, stats, (number, partition), (change, by), &mut self.ready)
         else {
             tracing::error!("a change of another node's transaction cannot be understood");
             return Answer::Unknown;
         };
-        self.tell(number, &mut partition, write);
+        // One that is being filled may lack what the change was made of.
+        let knows = partition.is_filling();
+        if knows {
+            partition.note_states_of(&change.keys);
+        }
+        self.tell(number, &mut partition, |out| write(out, knows));
         self.let_go(&mut partition);
         Answer::Done
     }
@@ -362,7 +370,7 @@ impl<'w> Work<'w> {
         for (number, mut partition) in held {
             match partition.with_ledger(|ledger| ledger.finish(id)) {
                 Some(prepared) if commit => {
-                    let tell = |out: &mut Vec<u8>| effect::write_finish(out, id, true);
+                    let tell = |out: &mut Vec<u8>, knows: bool| effect::write_finish(out, id, !knows);
                     if self.apply(id, (number, partition), &prepared.change, tell) != Answer::Done {
                         return Some(Answer::Unknown);
                     }

@@ -25,10 +25,20 @@ use std::sync::Arc;
 
 /// A replica that acknowledges nothing for so long, while something is under way, is cut off; in ns.
 const STUCK_NS: u64 = 1_500_000_000;
-/// Bytes of a snapshot in one record: requests wait while one is applied.
-const PART: usize = 64 << 10;
-/// No further snapshot is begun while so many bytes of others have not arrived: changes that clients wait for come behind them.
-const CROWDED: usize = 256 << 10;
+/// How gently copies are filled.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// Bytes of a partition, about, that are sent in one record: requests wait while it is made, and while it is applied.
+    pub part: usize,
+    /// No more are sent to a node while so many have not arrived there: changes that clients wait for come behind them.
+    pub window: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { part: 16 << 10, window: 64 << 10 }
+    }
+}
 
 /// What a replica has of a partition, if it is whole: the epoch in which its last entry was made, and the number of that.
 pub type Position = Option<(u64, u64)>;
@@ -63,7 +73,10 @@ pub enum Reason {
 pub struct Copies {
     me: NodeId,
     incarnation: u64,
+    pace: Pace,
     feeds: BTreeMap<NodeId, Watched>,
+    /// The partition whose copy on a node is being filled: one at a time.
+    filling: BTreeMap<NodeId, u8>,
     /// Partitions that this node is to serve, and has to find out first what the replicas have.
     rising: BTreeMap<u8, Rise>,
     /// Who has been reported to have caught up, and may be counted at any moment: answers wait for him even if he is fed anew.
@@ -80,25 +93,27 @@ struct Watched {
     feed: Arc<Feed>,
     acked: u64,
     since_ns: u64,
-    /// Where the snapshots under way end, and how many bytes they have.
-    snapshots: Vec<(u64, usize)>,
+    /// Where the parts under way of copies that are filled end, and how many bytes they have.
+    parts: Vec<(u64, usize)>,
 }
 
 impl Watched {
-    /// Whether as much is under way as should be.
-    fn is_crowded(&mut self) -> bool {
-        self.snapshots.retain(|(end, _)| !self.feed.has(*end));
-        self.snapshots.iter().map(|(_, bytes)| bytes).sum::<usize>() >= CROWDED
+    /// How many bytes of copies that are filled are under way.
+    fn under_way(&mut self) -> usize {
+        self.parts.retain(|(end, _)| !self.feed.has(*end));
+        self.parts.iter().map(|(_, bytes)| bytes).sum()
     }
 }
 
 impl Copies {
     /// Those of `me`, in its process `incarnation`.
-    pub fn new(me: NodeId, incarnation: u64) -> Copies {
+    pub fn new(me: NodeId, incarnation: u64, pace: Pace) -> Copies {
         Copies {
             me,
             incarnation,
+            pace,
             feeds: BTreeMap::new(),
+            filling: BTreeMap::new(),
             rising: BTreeMap::new(),
             reported: BTreeSet::new(),
             cut: BTreeSet::new(),
@@ -146,7 +161,7 @@ impl Copies {
         let watched = self.feeds.entry(node).or_insert_with(|| {
             let feed = Feed::new(node, now_ns);
             actions.push(Action::Send(Arc::clone(&feed)));
-            Watched { feed, acked: 0, since_ns: now_ns, snapshots: Vec::new() }
+            Watched { feed, acked: 0, since_ns: now_ns, parts: Vec::new() }
         });
         Arc::clone(&watched.feed)
     }

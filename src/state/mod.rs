@@ -15,6 +15,7 @@ pub mod effect;
 pub mod errors;
 pub mod evict;
 pub mod expiry;
+pub mod fill;
 pub mod histogram;
 pub mod keyspace;
 pub mod latency;

@@ -4,9 +4,11 @@
 
 use super::across::Ledger;
 use super::effect;
-use super::replication::{Replication, Role};
+use super::fill::Fill;
+use super::replication::{Feed, Head, Record, Replication, Role};
 use super::tracking::Tracker;
 use super::waiting::Waiter;
+use crate::cluster::metadata::NodeId;
 use crate::store::db::Db;
 use crate::store::entry::Entry;
 use crate::store::table::Keyed;
@@ -185,12 +187,26 @@ impl Partition {
     pub fn note_states(&mut self) {
         let Some(mut replication) = self.replication.take() else { return };
         for (db, key) in replication.take_changed() {
+            replication.note_told(db, &key);
             match self.dbs[db].find(crate::store::hash::hash(&key), &key) {
                 Some(entry) => effect::write_put(replication.effects(), db, entry),
                 None => effect::write_remove(replication.effects(), db, &key),
             }
         }
         self.replication = Some(replication);
+    }
+
+    /// As [`Partition::note_states`], of these keys.
+    pub fn note_states_of(&mut self, keys: &[(usize, Vec<u8>)]) {
+        if let Some(own) = &mut self.replication {
+            keys.iter().for_each(|(db, key)| own.note(*db, key));
+        }
+        self.note_states();
+    }
+
+    /// Whether a copy of it is being filled, which may lack what a command needs.
+    pub fn is_filling(&self) -> bool {
+        self.replication.as_ref().is_some_and(|own| own.is_filling())
     }
 
     /// Tells the copies of changes that nobody waits for, such as expiry. `number` is its own.
@@ -227,30 +243,62 @@ impl Partition {
         self.dbs.iter_mut().filter(|db| !db.is_empty()).map(std::mem::take).collect()
     }
 
-    /// Everything in it, as effects on an empty partition in parts of about `size` bytes.
-    pub fn contents(&self, size: usize) -> Vec<Vec<u8>> {
-        let mut parts = Vec::new();
-        let mut part = Vec::new();
-        for (number, db) in self.dbs.iter().enumerate() {
-            for entry in db.iter() {
-                effect::write_put(&mut part, number, entry);
-                if part.len() >= size {
-                    parts.push(std::mem::take(&mut part));
-                }
-            }
-        }
+    /// Begins to fill a copy by `feed`: see [`Replication::attach_empty`]. `number` is its own.
+    pub fn begin_fill(&mut self, number: u8, feed: Arc<Feed>, begun: (bool, u64), version: u64) {
+        let mut effects = Vec::new();
         if let Some(ledger) = &self.ledger {
             if let Some(prepared) = ledger.prepared() {
-                effect::write_prepare(&mut part, prepared.id, prepared.home, &prepared.change);
+                effect::write_prepare(&mut effects, prepared.id, prepared.home, &prepared.change);
             }
             for (id, decision) in ledger.decisions() {
-                effect::write_decide(&mut part, id, &decision.prepared);
+                effect::write_decide(&mut effects, id, &decision.prepared);
             }
         }
-        if !part.is_empty() {
-            parts.push(part);
+        if let Some(own) = &mut self.replication {
+            own.attach_empty(number, feed, begun, &effects, version);
         }
-        parts
+    }
+
+    /// Sends the copy on `node`, if it is being filled, about so many further bytes; where in the feed they end, and how many they are.
+    pub fn fill_on(&mut self, number: u8, node: NodeId, size: usize) -> Option<(u64, usize)> {
+        let mut own = self.replication.take()?;
+        let (epoch, sequence, made_in) = (own.epoch, own.sequence, own.made_in);
+        let sent = own.sink(node).and_then(|sink| {
+            let mut fill = sink.fill.take()?;
+            let head =
+                Head { partition: number, epoch, sequence, feed: sink.feed.number, version: fill.version };
+            let mut part = Vec::with_capacity(size + size / 4);
+            let is_all = self.next_part(&mut fill, size, &mut part);
+            sink.last = sink.feed.append(&Record::Part(head), &part);
+            if is_all {
+                sink.last = sink.feed.append(&Record::Last(head), &made_in.to_le_bytes());
+            } else {
+                sink.fill = Some(fill);
+            }
+            Some((sink.last, part.len()))
+        });
+        self.replication = Some(own);
+        sent
+    }
+
+    /// Writes the entries whose turn it is; whether those were the last.
+    fn next_part(&self, fill: &mut Fill, size: usize, part: &mut Vec<u8>) -> bool {
+        while let Some(db) = self.dbs.get(fill.db) {
+            if part.len() >= size {
+                return false;
+            }
+            let cursor = db.scan_until(fill.cursor, |entry| {
+                if !fill.is_ahead(fill.db, entry.key()) {
+                    effect::write_put(part, fill.db, entry);
+                }
+                part.len() >= size
+            });
+            fill.cursor = cursor;
+            if cursor == 0 {
+                fill.db += 1;
+            }
+        }
+        true
     }
 
     /// Takes out all entries of `db`, telling the watchers of each.
@@ -263,6 +311,10 @@ impl Partition {
 
     /// Exchanges two databases, telling the watchers of what is there in either.
     pub fn swap(&mut self, a: usize, b: usize) {
+        if let Some(own) = &mut self.replication {
+            // What is there of either is another part now: copies that are being filled begin anew.
+            own.sinks.retain(|sink| !sink.is_filling());
+        }
         self.effect(|out| effect::write_swap(out, a, b));
         self.break_hold();
         self.touch_all(a, Some(b));

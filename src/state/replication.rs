@@ -8,6 +8,7 @@
 //!
 //! Sockets are unknown here; `server/feeder.rs` sends what a feed holds and tells what arrived.
 
+use super::fill::Fill;
 use crate::cluster::metadata::NodeId;
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
@@ -48,7 +49,7 @@ pub struct Replication {
     pub made_in: u64,
     /// At a replica: whether it has all the entries up to that one.
     pub is_whole: bool,
-    /// At a replica: the number of the feed that it follows.
+    /// At a replica: the number of the feed that it follows, or is being filled by; 0 if there is none.
     pub feed: u64,
     /// At the primary: where entries go.
     pub sinks: Vec<Sink>,
@@ -68,8 +69,10 @@ pub struct Sink {
     pub in_sync: bool,
     /// How many copies had been given up when this one was begun: see [`Turn`](crate::cluster::metadata::Turn).
     pub begun: u64,
-    /// Where in the feed the last entry of this partition lies.
-    last: u64,
+    /// What of it is not there yet.
+    pub(super) fill: Option<Fill>,
+    /// Where in the feed the last record of this partition lies.
+    pub(super) last: u64,
 }
 
 impl Replication {
@@ -93,7 +96,7 @@ impl Replication {
     /// The place of a partition that is a scratch copy: nothing is sent, but what changes is noted.
     pub fn scratch() -> Replication {
         let mut own = Replication::new(Role::Primary, 0);
-        own.sinks.push(Sink { feed: Feed::new(0, 0), in_sync: false, begun: 0, last: 0 });
+        own.sinks.push(Sink { feed: Feed::new(0, 0), in_sync: false, begun: 0, fill: None, last: 0 });
         own.touched = Some(Vec::new());
         own
     }
@@ -149,9 +152,14 @@ impl Replication {
     fn send(&mut self, partition: u8) {
         self.sequence += 1;
         self.made_in = self.epoch;
-        let mut head = Head { partition, epoch: self.epoch, sequence: self.sequence, feed: 0, version: 0 };
         for sink in &mut self.sinks {
-            head.feed = sink.feed.number;
+            let head = Head {
+                partition,
+                epoch: self.epoch,
+                sequence: self.sequence,
+                feed: sink.feed.number,
+                version: 0,
+            };
             sink.last = sink.feed.append(&Record::Entry(head), &self.effects);
         }
         self.effects.clear();
@@ -175,27 +183,39 @@ impl Replication {
     /// Begins to send to a further node, from here on: a copy that is in sync, of when `begun` copies had been given up.
     pub fn attach(&mut self, feed: Arc<Feed>, begun: u64) {
         self.detach(feed.node);
-        self.sinks.push(Sink { feed, in_sync: true, begun, last: 0 });
+        self.sinks.push(Sink { feed, in_sync: true, begun, fill: None, last: 0 });
     }
 
-    /// As [`Replication::attach`], with all there is up to now sent first: `contents` are effects on an empty partition, cut
-    /// into parts. `version` is that of the map which says so. Returns where in the feed they end.
-    pub fn attach_with(
+    /// As [`Replication::attach`], for a copy that is to be filled first, by the map of `version`: `Partition::fill_on` sends it what there
+    /// is. `ledger` are the effects that make the partition's part in transactions.
+    pub fn attach_empty(
         &mut self,
         partition: u8,
         feed: Arc<Feed>,
         (in_sync, begun): (bool, u64),
-        contents: &[Vec<u8>],
+        ledger: &[u8],
         version: u64,
-    ) -> u64 {
-        let head = Head { partition, epoch: self.epoch, sequence: self.sequence, feed: feed.number, version };
-        for part in contents {
-            feed.append(&Record::Part(head), part);
-        }
-        let last = feed.append(&Record::Last(head), &[]);
+    ) {
         self.detach(feed.node);
-        self.sinks.push(Sink { feed, in_sync, begun, last });
-        last
+        let head = Head { partition, epoch: self.epoch, sequence: 0, feed: feed.number, version };
+        let last = feed.append(&Record::Begin(head), ledger);
+        self.sinks.push(Sink { feed, in_sync, begun, fill: Some(Fill::new(version)), last });
+    }
+
+    /// Whether a copy is being filled.
+    pub fn is_filling(&self) -> bool {
+        self.sinks.iter().any(|sink| sink.fill.is_some())
+    }
+
+    /// Whether a copy lacks what there is of `key`, as it is being filled.
+    pub fn lacks(&self, db: usize, key: &[u8]) -> bool {
+        self.sinks.iter().filter_map(|sink| sink.fill.as_ref()).any(|fill| !fill.has(db, key))
+    }
+
+    /// Notes that the copies are told what became of `key`.
+    pub(super) fn note_told(&mut self, db: usize, key: &[u8]) {
+        let fills = self.sinks.iter_mut().filter_map(|sink| sink.fill.as_mut());
+        fills.for_each(|fill| fill.note_told(db, key));
     }
 
     /// Sends to `node` no more.
@@ -217,31 +237,36 @@ impl Replication {
             .collect()
     }
 
-    /// Whether every copy has every entry.
+    /// Whether every copy has every entry, but for those that are being filled.
     pub fn has_all_arrived(&self) -> bool {
-        self.sinks.iter().all(|sink| sink.feed.has(sink.last))
+        self.sinks.iter().all(|sink| sink.fill.is_some() || sink.feed.has(sink.last))
     }
 }
 
 impl Sink {
-    /// Whether all that was sent has arrived.
+    /// Whether all there is has arrived.
     pub fn has_caught_up(&self) -> bool {
-        self.feed.has(self.last)
+        self.fill.is_none() && self.feed.has(self.last)
+    }
+
+    /// Whether the copy is being filled.
+    pub fn is_filling(&self) -> bool {
+        self.fill.is_some()
     }
 }
 
-/// Where an entry, or a snapshot, belongs.
+/// Where a record belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The partition.
     pub partition: u8,
     /// Its primary's epoch.
     pub epoch: u64,
-    /// The number of the entry, or of the last one that the snapshot holds.
+    /// The number of the entry; at the end of a filling, of the last one.
     pub sequence: u64,
     /// The number of the feed it comes by.
     pub feed: u64,
-    /// Of a snapshot: the version of the map by which it was sent.
+    /// Of a filling: the version of the map by which it was begun.
     pub version: u64,
 }
 
@@ -250,10 +275,13 @@ pub struct Head {
 pub enum Record {
     /// The effects of a command.
     Entry(Head),
-    /// A part of a partition's contents, as effects on an empty one.
+    /// A part of a partition's contents, as effects.
     Part(Head),
-    /// The last part: from here on the copy is whole.
+    /// All parts have been sent: from here on the copy is whole. Not effects come with it but the epoch in which the last entry was made, 8
+    /// bytes in little-endian order.
     Last(Head),
+    /// The copy is to be empty but for these effects, and to be filled.
+    Begin(Head),
 }
 
 /// Bytes before the effects of a record: kind, partition, epoch, sequence, feed, version, length.
@@ -265,6 +293,7 @@ impl Record {
             Record::Entry(head) => (0, head),
             Record::Part(head) => (1, head),
             Record::Last(head) => (2, head),
+            Record::Begin(head) => (3, head),
         };
         out.reserve(RECORD_HEAD + effects.len());
         out.extend_from_slice(&[kind, head.partition]);
@@ -292,6 +321,7 @@ impl Record {
             0 => Record::Entry(head),
             1 => Record::Part(head),
             2 => Record::Last(head),
+            3 => Record::Begin(head),
             _ => return None,
         };
         let (effects, rest) = rest.split_at_checked(len)?;

@@ -338,6 +338,11 @@ impl Db {
         self.table.scan(cursor, count, visit)
     }
 
+    /// Visits entries from `cursor` on, until it is enough: see [`Table::scan_until`].
+    pub fn scan_until(&self, cursor: u64, visit: impl FnMut(&Entry) -> bool) -> u64 {
+        self.table.scan_until(cursor, visit)
+    }
+
     /// Every entry, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.table.iter()

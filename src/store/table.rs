@@ -375,29 +375,39 @@ impl<T: Keyed> Table<T> {
     /// Visits at least `count` items (fewer only at the end) from `cursor` on, and returns the cursor to go on
     /// from, 0 at the end. Begin with 0. Cursors lie below 2^32.
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&T)) -> u64 {
+        let mut left = count.max(1);
+        self.scan_until(cursor, |item| {
+            visit(item);
+            left = left.saturating_sub(1);
+            left == 0
+        })
+    }
+
+    /// As [`Table::scan`], until `visit` says that it was enough, and to the end of the items with equal hashes. Those before a cursor are
+    /// the ones whose bit-reversed hash is less.
+    pub fn scan_until(&self, cursor: u64, mut visit: impl FnMut(&T) -> bool) -> u64 {
         let Ok(mut at) = u32::try_from(cursor) else { return 0 };
         if self.segments.is_empty() {
             return 0;
         }
-        let mut left = count.max(1);
         let mut met: Vec<(u32, &T)> = Vec::new();
+        let mut enough = None;
         loop {
             let index = self.segment_of(at.reverse_bits());
-            let last = self.last_reversed(index);
             met.clear();
             let items = self.segments[index].items.iter().map(|item| (hash(item.key()).reverse_bits(), item));
             met.extend(items.filter(|(reversed, _)| *reversed >= at));
-            if met.len() > left {
-                met.sort_unstable_by_key(|(reversed, _)| *reversed);
-                let cut = met[left - 1].0;
-                met.iter().take_while(|(reversed, _)| *reversed <= cut).for_each(|(_, item)| visit(item));
-                return u64::from(cut.wrapping_add(1));
+            met.sort_unstable_by_key(|(reversed, _)| *reversed);
+            for (reversed, item) in &met {
+                match enough {
+                    Some(last) if last != *reversed => return u64::from(last) + 1,
+                    Some(_) => drop(visit(item)),
+                    None => enough = visit(item).then_some(*reversed),
+                }
             }
-            met.iter().for_each(|(_, item)| visit(item));
-            left -= met.len();
-            match last.checked_add(1) {
+            match self.last_reversed(index).checked_add(1) {
                 None => return 0,
-                Some(next) if left == 0 => return u64::from(next),
+                Some(next) if enough.is_some() => return u64::from(next),
                 Some(next) => at = next,
             }
         }

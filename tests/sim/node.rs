@@ -11,7 +11,7 @@ use shoal::cluster::metadata::{Change, Member, NodeId, Outcome, Standing};
 use shoal::config::Config;
 use shoal::state::State;
 use shoal::state::cluster::Cluster;
-use shoal::state::copies::{self, Action, Copies, Position, Reason};
+use shoal::state::copies::{self, Action, Copies, Pace, Position, Reason};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -86,7 +86,8 @@ fn process(w: &mut World, id: NodeId, raft: Raft, life: u64) -> Node {
         paused_until: 0,
         clock: (base, w.now, rate),
         incarnation,
-        copies: Copies::new(id, incarnation),
+        // Keys are few and small here: copies are to be filled in many parts.
+        copies: Copies::new(id, incarnation, Pace { part: 24, window: 64 }),
         data: DataPlane::new(&state),
         state,
         leader: Leader::default(),

@@ -4,7 +4,7 @@ use super::Keys;
 use crate::command::{Command, replay};
 use crate::state::effect;
 use crate::state::keyspace::Held;
-use crate::state::replication::Waits;
+use crate::state::replication::{Replication, Waits};
 use shoal_protocol::resp::Args;
 
 impl<'a> Keys<'a> {
@@ -12,7 +12,7 @@ impl<'a> Keys<'a> {
     #[inline]
     pub fn note_effects(&mut self, command: &Command, args: Args) {
         if self.state.cluster.is_on() && self.has_changed() {
-            let replayed = replay::is_replayed(command, args);
+            let replayed = replay::is_replayed(command, args).map(|number| (number, command));
             self.write_effects(replayed, args);
         }
     }
@@ -30,7 +30,7 @@ impl<'a> Keys<'a> {
         let (db, now_ms) = (self.db, self.now_ms);
         let at = self.held_at(key).map(|(at, _)| at);
         let found = at.and_then(|at| self.held[at].1.replication.as_mut());
-        if let Some(replication) = found.filter(|replication| replication.is_copied()) {
+        if let Some(replication) = found.filter(|own| own.is_copied() && !own.lacks(db, key)) {
             replication.take_changed();
             effect::write_command(replication.effects(), db, now_ms, args);
         }
@@ -47,14 +47,17 @@ impl<'a> Keys<'a> {
     }
 
     #[cold]
-    fn write_effects(&mut self, replayed: Option<u8>, args: Args) {
+    fn write_effects(&mut self, replayed: Option<(u8, &Command)>, args: Args) {
         let (db, now_ms) = (self.db, self.now_ms);
         for (number, partition) in &mut self.held {
             let Some(replication) = &mut partition.replication else { continue };
-            if replayed != Some(*number) {
-                partition.note_states();
-            } else if !replication.take_changed().is_empty() {
-                effect::write_command(replication.effects(), db, now_ms, args.iter());
+            match replayed {
+                Some((at, command)) if at == *number && !is_lacking(replication, db, command, args) => {
+                    if !replication.take_changed().is_empty() {
+                        effect::write_command(replication.effects(), db, now_ms, args.iter());
+                    }
+                }
+                _ => partition.note_states(),
             }
         }
     }
@@ -74,4 +77,11 @@ impl<'a> Keys<'a> {
     pub fn into_held(self) -> Held<'a> {
         self.held
     }
+}
+
+/// Whether a copy that is being filled lacks any of the keys that a command is about.
+fn is_lacking(replication: &Replication, db: usize, command: &Command, args: Args) -> bool {
+    let mut lacks = false;
+    let mut look = |at: usize| lacks |= replication.lacks(db, &args[at]);
+    replication.is_filling() && (!command.keys.iter().all(|spec| spec.visit(args, &mut look)) || lacks)
 }

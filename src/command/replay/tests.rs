@@ -192,14 +192,96 @@ fn contents_make_an_equal_partition() {
         }
     });
     let copy = node(Role::Replica, None);
-    let (own, mut replayer) = (Stats::new(0, table::len()), Replayer::new(&copy));
+    let (feed, mut follower) = (Feed::new(2, 1), Follower::new(&copy, 1));
     source.keyspace.each(|number, partition| {
-        for part in partition.contents(16) {
-            let guard = copy.keyspace.enter(number);
-            assert_eq!(replayer.apply(&copy, own.worker(0), number, guard, &part), Ok(()));
-        }
+        partition.begin_fill(number, Arc::clone(&feed), (false, 0), 0);
+        while partition.fill_on(number, 2, 16).is_some() {}
     });
+    follow(&copy, &mut follower, &feed);
     assert_eq!(contents(&source), contents(&copy));
+}
+
+/// Has a copy take all that its feed holds.
+fn follow(copy: &State, follower: &mut Follower, feed: &Feed) {
+    let Poll::Ready(bytes) = feed.poll_unsent(&mut Context::from_waker(Waker::noop())) else { return };
+    let mut rest = &bytes[..];
+    while let Some((record, effects)) = Record::read(&mut rest) {
+        assert_eq!(follower.apply(copy, record, effects), Verdict::Applied, "{record:?}");
+    }
+}
+
+/// Whatever is changed while a copy is filled, it ends up as its primary is.
+#[test]
+fn a_copy_is_filled_while_the_partition_changes() {
+    let verbs = [
+        "SET K 1",
+        "INCR K",
+        "APPEND K xy",
+        "DEL K",
+        "RENAME K K",
+        "COPY K K REPLACE",
+        "MSET K 1 K 2",
+        "MSETNX K 1 K 2",
+        "RPUSH {t}l1 a b c",
+        "RPUSH {t}l2 x",
+        "LMOVE {t}l1 {t}l2 LEFT RIGHT",
+        "LMPOP 2 {t}l2 {t}l1 LEFT",
+        "SADD {t}s1 1 2 3 4",
+        "SADD {t}s2 3 4 5",
+        "SPOP {t}s1",
+        "SMOVE {t}s1 {t}s2 2",
+        "SINTERSTORE {t}s1 {t}s2 {t}s1",
+        "PEXPIRE K 100000",
+        "SELECT 1",
+        "SELECT 0",
+        "MOVE K 1",
+        "SWAPDB 0 1",
+        "FLUSHDB",
+        "EVAL return{redis.call('set',KEYS[1],'e'),redis.call('incr',KEYS[2])} 2 K K",
+    ];
+    for seed in 0..60 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (primary, replica) = (node(Role::Primary, None), node(Role::Replica, None));
+        let (feed, mut follower) = (Feed::new(2, 1), Follower::new(&replica, 1));
+        let mut client = peer(&primary);
+        let number = partition_of(b"{t}");
+        for key in 0..300 {
+            drop(run(&primary, &mut client, &format!("SET {{t}}{key} {key}")));
+        }
+        // Flushes only now and then, or there is little to fill.
+        let rare = |verb: &str| verb.starts_with("FLUSH") || verb.starts_with("SWAP");
+        let mut is_whole = false;
+        while !is_whole {
+            let mut guard = primary.keyspace.enter(number);
+            if guard.replication.as_mut().and_then(|own| own.sink(2)).is_none() {
+                guard.begin_fill(number, Arc::clone(&feed), (false, 0), 0);
+            }
+            is_whole = guard.fill_on(number, 2, 200).is_some() && !guard.is_filling();
+            drop(guard);
+            for _ in 0..rng.usize(..12) {
+                let verb = verbs[rng.usize(..verbs.len())];
+                if rare(verb) && rng.u8(..20) > 0 {
+                    continue;
+                }
+                let named = verb.split(' ').map(|word| match word {
+                    "K" => format!("{{t}}{}", rng.usize(..300)),
+                    word => word.to_string(),
+                });
+                drop(run(&primary, &mut client, &named.collect::<Vec<_>>().join(" ")));
+            }
+            if rng.bool() {
+                follow(&replica, &mut follower, &feed);
+            }
+        }
+        follow(&replica, &mut follower, &feed);
+        assert!(contents(&primary) == contents(&replica), "seed {seed}");
+        let place = |state: &State| {
+            let guard = state.keyspace.enter(number);
+            guard.replication.as_ref().map(|own| (own.sequence, own.made_in, own.is_whole))
+        };
+        let (sequence, made_in, _) = place(&primary).expect("it has one");
+        assert_eq!(place(&replica), Some((sequence, made_in, true)));
+    }
 }
 
 #[test]
@@ -229,15 +311,16 @@ fn what_is_prepared_and_decided_is_part_of_a_copy() {
         ledger.note_decision(TransactionId { node: 3, number: 5 }, vec![1, 2], 0);
     });
     let (own, mut replayer) = (Stats::new(0, table::len()), Replayer::new(&copy));
-    let parts = source.keyspace.enter(number).contents(1 << 20);
+    let feed = Feed::new(2, 1);
+    source.keyspace.enter(number).begin_fill(number, Arc::clone(&feed), (false, 0), 0);
+    follow(&copy, &mut Follower::new(&copy, 1), &feed);
+    assert!(copy.keyspace.enter(number).is_held());
     let mut finish = Vec::new();
     effect::write_finish(&mut finish, id, true);
     effect::write_forget(&mut finish, TransactionId { node: 3, number: 5 });
-    for (effects, is_held) in [(&parts[0], true), (&finish, false)] {
-        let guard = copy.keyspace.enter(number);
-        assert_eq!(replayer.apply(&copy, own.worker(0), number, guard, effects), Ok(()));
-        assert_eq!(copy.keyspace.enter(number).is_held(), is_held);
-    }
+    let guard = copy.keyspace.enter(number);
+    assert_eq!(replayer.apply(&copy, own.worker(0), number, guard, &finish), Ok(()));
+    assert!(!copy.keyspace.enter(number).is_held());
     assert!(copy.keyspace.enter(number).ledger().is_none());
     assert_eq!(contents(&copy).len(), 1, "what was prepared is applied");
 }
@@ -250,12 +333,12 @@ fn a_copy_is_taken_only_under_the_map_by_which_it_was_sent() {
     let version = replica.cluster.version() + 1;
     let head = Head { partition: 7, epoch: 1, sequence: 1, feed: 1, version };
     let mut follower = Follower::new(&replica, 1);
-    for record in [Record::Part(head), Record::Last(head)] {
-        assert_eq!(follower.apply(&replica, record, b""), Verdict::Early);
-    }
+    let epoch = 1u64.to_le_bytes();
+    assert_eq!(follower.apply(&replica, Record::Begin(head), b""), Verdict::Early);
     let mut map = Metadata::clone(&replica.cluster.map());
     map.version = version;
     replica.cluster.publish(Arc::new(map));
-    assert_eq!(follower.apply(&replica, Record::Last(head), b""), Verdict::Applied);
+    assert_eq!(follower.apply(&replica, Record::Begin(head), b""), Verdict::Applied);
+    assert_eq!(follower.apply(&replica, Record::Last(head), &epoch), Verdict::Applied);
     assert!(replica.keyspace.enter(7).replication.as_ref().is_some_and(|own| own.is_whole));
 }

@@ -1,6 +1,6 @@
 //! Caring for replicas: who does not follow is cut off, who joins is given a copy, and what is to be handed over is.
 
-use super::{Action, Copies, PART, STUCK_NS};
+use super::{Action, Copies, STUCK_NS};
 use crate::cluster::metadata::{Assignment, Change, Metadata, NodeId, Outcome, Turn};
 use crate::state::State;
 use crate::state::replication::Role;
@@ -20,19 +20,27 @@ impl Copies {
         if map.is_founded() {
             let mut wishes = self.cut_stuck(&map, now_ns);
             let mut news = News::default();
+            self.filling.retain(|node, number| {
+                let mut partition = state.keyspace.enter(*number);
+                let sink = partition.replication.as_mut().and_then(|own| own.sink(*node));
+                sink.is_some_and(|sink| sink.is_filling())
+            });
             for (number, assignment) in map.numbered() {
                 if assignment.primary() != Some(self.me) {
                     continue;
                 }
                 self.rise(number, assignment);
                 self.bring_in(state, (number, assignment), (map.version, now_ns), &mut news);
-                self.fall(state, number, assignment, &mut news);
-            }
-            if !news.caught_up.is_empty() {
-                wishes.push(Change::InSync { primary: self.me, caught_up: news.caught_up });
+                // Nobody is served meanwhile: not before it can be asked for.
+                if self.wishes.is_empty() {
+                    self.fall(state, number, assignment, &mut news);
+                }
             }
             if !news.handed_over.is_empty() {
                 wishes.push(Change::Several(news.handed_over));
+            }
+            if !news.caught_up.is_empty() {
+                wishes.push(Change::InSync { primary: self.me, caught_up: news.caught_up });
             }
             // What was found while others are under way is found again.
             if self.wishes.is_empty() {
@@ -72,7 +80,7 @@ impl Copies {
         }
     }
 
-    /// Gives a copy to those who join, and notes who has all of it.
+    /// Fills the copies of those who join, and notes who has all there is.
     fn bring_in(
         &mut self,
         state: &State,
@@ -96,21 +104,29 @@ impl Copies {
                     sink.in_sync = true;
                     self.reported.insert((number, assignment.turn(), *node));
                     news.caught_up.push((number, assignment.turn(), *node));
+                    continue;
                 }
                 Some(_) => {}
-                None => {
-                    let Some(watched) = self.feeds.get_mut(node) else { continue };
-                    if watched.is_crowded() {
-                        continue;
-                    }
-                    let contents = partition.contents(PART);
-                    let is_reported = self.reported.contains(&(number, assignment.turn(), *node));
-                    if let Some(own) = &mut partition.replication {
-                        let begun = (is_reported, assignment.given_up);
-                        let end = own.attach_with(number, feed, begun, &contents, version);
-                        watched.snapshots.push((end, contents.iter().map(Vec::len).sum()));
-                    }
+                // Answers wait for it.
+                None if self.reported.contains(&(number, assignment.turn(), *node)) => {
+                    partition.begin_fill(number, feed, (true, assignment.given_up), version);
+                    while partition.fill_on(number, *node, self.pace.part).is_some() {}
+                    continue;
                 }
+                None if self.filling.contains_key(node) => continue,
+                None => {
+                    partition.begin_fill(number, feed, (false, assignment.given_up), version);
+                    self.filling.insert(*node, number);
+                }
+            }
+            let Some(watched) = self.feeds.get_mut(node) else { continue };
+            while watched.under_way() < self.pace.window {
+                let Some(part) = partition.fill_on(number, *node, self.pace.part) else {
+                    // The next one's turn.
+                    self.filling.remove(node);
+                    break;
+                };
+                watched.parts.push(part);
             }
         }
     }

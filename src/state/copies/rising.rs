@@ -1,6 +1,6 @@
 //! Rising: a new primary finds out what its replicas have, and makes them alike, before it serves.
 
-use super::{Action, Copies, PART, Position, Reason, STUCK_NS};
+use super::{Action, Copies, Position, Reason, STUCK_NS};
 use crate::cluster::metadata::{Assignment, Change, NodeId};
 use crate::state::State;
 use crate::state::replication::Role;
@@ -72,17 +72,19 @@ impl Copies {
             return;
         }
         let last = (own.made_in, own.sequence);
-        let behind = positions.iter().any(|(_, has)| *has != Some(last));
-        let contents = if behind { partition.contents(PART) } else { Vec::new() };
-        if let Some(own) = &mut partition.replication {
-            for (node, has) in positions {
-                let feed = self.feed(*node, now_ns);
-                if *has == Some(last) {
+        for (node, has) in positions {
+            let feed = self.feed(*node, now_ns);
+            if *has == Some(last) {
+                if let Some(own) = &mut partition.replication {
                     own.attach(feed, begun);
-                } else {
-                    own.attach_with(number, feed, (true, begun), &contents, map.version);
                 }
+            } else {
+                // Answers wait for it.
+                partition.begin_fill(number, feed, (true, begun), map.version);
+                while partition.fill_on(number, *node, self.pace.part).is_some() {}
             }
+        }
+        if let Some(own) = &mut partition.replication {
             own.role = Role::Primary;
         }
         drop(partition);

@@ -26,7 +26,7 @@ impl Fixture {
         map.apply(Change::Found { cluster: 1, member: member(1), copies: 2 });
         map.apply(Change::Join(member(2)));
         let state = State::new(Config::default(), 1, Catalogue::default());
-        Fixture { state, copies: Copies::new(1, 10), map, now_ns: MS }
+        Fixture { state, copies: Copies::new(1, 10, Pace::default()), map, now_ns: MS }
     }
 
     fn apply(&mut self, change: Change) -> Vec<Action> {
@@ -83,27 +83,29 @@ fn a_copy_is_counted_once_it_has_arrived_and_handed_over_to() {
     assert_eq!(one.role(3), Some(Role::Replica));
 }
 
-/// All snapshots were sent at once: changes that clients waited for came behind megabytes of them.
+/// All copies were filled at once: changes that clients waited for came behind megabytes of them.
 #[test]
-fn a_snapshot_waits_until_the_one_before_it_has_arrived() {
+fn copies_are_filled_one_after_the_other() {
     let mut one = Fixture::new();
     for number in [3, 4] {
-        let value = Payload::Shared(Arc::new(vec![b'x'; CROWDED]));
+        let value = Payload::Shared(Arc::new(vec![b'x'; Pace::default().window]));
         let extras = Extras { expires_at: None, client_flags: 0, cas: 0 };
         one.state.keyspace.enter(number).dbs[0].insert(Entry::new(b"k", value, extras), 0);
         one.begin_copy(number);
     }
-    let copied = |one: &Fixture, number| {
-        let partition = one.state.keyspace.enter(number);
-        partition.replication.as_ref().is_some_and(|own| own.is_copied())
+    let ends = |one: &Fixture| {
+        [3, 4].map(|number| {
+            let mut partition = one.state.keyspace.enter(number);
+            partition.replication.as_mut().and_then(|own| own.sink(2)).map(|sink| !sink.is_filling())
+        })
     };
     let (feeds, _) = one.look();
-    assert_eq!((copied(&one, 3), copied(&one, 4)), (true, false));
+    assert_eq!(ends(&one), [Some(false), None]);
     one.look();
-    assert!(!copied(&one, 4));
+    assert_eq!(ends(&one), [Some(false), None]);
     feeds[0].ack(feeds[0].end());
     one.look();
-    assert!(copied(&one, 4));
+    assert_eq!(ends(&one), [Some(true), Some(false)]);
 }
 
 #[test]
@@ -175,7 +177,7 @@ fn entries_of_one_number_may_differ() {
     assert_eq!(one.role(3), Some(Role::Rising));
     let actions = one.copies.told_positions(&one.state, (3, epoch), Ok(vec![(2, Some((4, 12)))]), one.now_ns);
     let [Action::Send(feed)] = &actions[..] else { panic!("a feed begins") };
-    assert_eq!(feed.end(), 1, "all there is, is sent");
+    assert_eq!(feed.end(), 3, "all there is, is sent");
 }
 
 /// A paused primary's replicas had been given to others and its own place to one of them. It asked for a replica to be cut off, which was
