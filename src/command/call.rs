@@ -399,10 +399,14 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     };
     let Some(held) = held else { return Flow::Contended };
     if let Some(multi) = site.client.multi.take() {
+        let asked = site.client.forwarded.len();
         let forwarded = forward::forward_transaction(site, &multi, &held);
         site.client.multi = Some(multi);
         if let Some(flow) = forwarded {
             drop(held);
+            if site.client.forwarded.len() > asked {
+                record::passed_on(site, row, args);
+            }
             if flow == Flow::Next {
                 super::transaction::leave(site.state, site.client);
             }

@@ -12,7 +12,7 @@ use super::call::{self, Flow, Needs, Site};
 use super::client::{Client, Multi};
 use super::error::CmdError;
 use super::table::Row;
-use super::{Command, Group, flag, table};
+use super::{Command, Group, flag, record, table};
 use crate::cluster::metadata::{Metadata, NodeId};
 use crate::config::id;
 use crate::state::State;
@@ -211,7 +211,16 @@ fn is_on_keys(command: &Command) -> bool {
 /// Has a request answered elsewhere, if it is not to be run here; says whether that is so. The partitions it needs are `held`.
 #[inline]
 pub fn forward(site: &mut Site, row: &'static Row, args: Args, held: &Held<'_>) -> Option<Flow> {
-    if site.state.cluster.is_on() { decide(site, row, args, held) } else { None }
+    if !site.state.cluster.is_on() {
+        return None;
+    }
+    let asked = site.client.forwarded.len();
+    let flow = decide(site, row, args, held);
+    // What is run across nodes is run, and shown, here.
+    if site.client.forwarded.get(asked).is_some_and(|request| request.across.is_none()) {
+        record::passed_on(site, row, args);
+    }
+    flow
 }
 
 #[cold]
@@ -413,6 +422,7 @@ pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> O
                 places: Vec::new(),
             };
             push(site, vec![part], Merge::Only);
+            multi.queue.iter().for_each(|(row, args)| record::passed_on(site, row, args.as_args()));
         }
         _ if multi.queue.iter().any(|(row, _)| table::is_whole(row.command)) => {
             let error = super::error::exec_refused(&SCATTERED);

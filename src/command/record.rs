@@ -30,9 +30,24 @@ pub fn ran(site: &mut Site, row: &Row, args: Args, cost: Cost) {
     if site.client.blocked.is_none() {
         finished(site, row, args, cost);
     }
-    if site.state.monitors.any() && !row.command.flags.any(HIDDEN_FROM_MONITOR) {
+    if site.state.monitors.any() && !row.command.flags.any(HIDDEN_FROM_MONITOR) && !is_shown_elsewhere(site) {
         monitor(site.state, site.client, row.command, args);
     }
+}
+
+/// Shows a command to the monitors that another node runs for a client of this one.
+#[inline]
+pub fn passed_on(site: &Site, row: &Row, args: Args) {
+    // Scripts are hidden where they run as they are shown before what they do.
+    let flags = row.command.flags;
+    if site.state.monitors.any() && (!flags.any(HIDDEN_FROM_MONITOR) || flags.has(flag::SCRIPT)) {
+        monitor(site.state, site.client, row.command, args);
+    }
+}
+
+/// Whether a request is shown where its client is. What a script does is shown where it runs.
+fn is_shown_elsewhere(site: &Site) -> bool {
+    site.client.is_peer && !site.client.in_script
 }
 
 /// Notes a request of the memcached protocol, of which `bytes` are all: it began at `began_ns` and its reply has so many bytes.

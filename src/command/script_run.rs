@@ -69,7 +69,7 @@ pub fn run(cx: &mut Cx, script: &Script, request: Args, keys: Args, args: Args) 
         }
     }
     // Before what it does: its commands are shown as they run.
-    if cx.state.monitors.any() {
+    if cx.state.monitors.any() && !cx.client.is_peer {
         record::monitor(cx.state, cx.client, cx.command, request);
     }
     cx.keys.grow_as_needed(cx.client.known);

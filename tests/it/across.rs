@@ -79,6 +79,34 @@ fn what_a_transaction_does_to_its_connection_it_does_at_its_own_node() {
     }
 }
 
+/// MONITOR showed what ran at its node: a third of what the clients there asked, and of others' requests what came by links.
+#[test]
+fn monitors_see_what_the_clients_of_their_node_ask() {
+    let cluster = Cluster::start(3);
+    let mut clients: Vec<Client> = cluster.nodes.iter().map(Server::connect).collect();
+    let mut monitors: Vec<Client> = cluster.nodes.iter().map(Server::connect).collect();
+    for monitor in &mut monitors {
+        assert_eq!(monitor.line("MONITOR").expect("a reply").to_string(), "+OK");
+    }
+    let seen = |monitor: &mut Client, what: &str| {
+        let line = monitor.recv().expect("a line").to_string();
+        assert!(line.contains("[0 127.0.0.1:") && line.contains(what), "{what}: {line}{}", cluster.logs());
+    };
+    for i in 0..12 {
+        let asked =
+            [format!("SET a{i} x"), "DBSIZE".into(), "MULTI".into(), format!("GET a{i}"), "EXEC".into()];
+        asked.iter().for_each(|line| drop(clients[0].line(line).expect("a reply")));
+        for line in &asked {
+            let words: Vec<String> = line.split(' ').map(|word| format!("\"{word}\"")).collect();
+            seen(&mut monitors[0], &words.join(" "));
+        }
+    }
+    for (client, monitor) in clients.iter_mut().zip(&mut monitors).skip(1) {
+        client.line("ECHO only").expect("a reply");
+        seen(monitor, "ECHO");
+    }
+}
+
 /// SSUBSCRIBE was sent on to the node of the channel's slot, where whoever stood for the client was subscribed: it heard nothing, and
 /// everything else between the two nodes was refused from then on.
 #[test]
