@@ -11,7 +11,7 @@ cluster:
 	conf/three-nodes target/release/shoal
 
 # Rust first, then real clients against a node. The differential tests and the transcripts' oracle want
-# redis-server and memcached, the clients' suites python3, node and php: what is missing is skipped and said so.
+# redis-server and memcached, the clients' suites python3, node, php, ruby, perl and gcc: what is missing is skipped and said so.
 test:
 	cargo test --workspace --no-fail-fast
 	cargo build

@@ -4,7 +4,7 @@
 //! once; the answers are awaited in order. While nobody serves a key (its primary is dead, or moves) the request is held and sent
 //! on under the next map, up to a deadline. What may have been carried out is never sent twice, unless it changes nothing.
 
-use super::{across, participant, run_memcache};
+use super::{across, items, participant, run_memcache};
 use crate::cluster::joining::address_of;
 use crate::cluster::link::{CallError, Link, LinkError, Reply, Sender};
 use crate::cluster::metadata::{Metadata, NodeId};
@@ -19,7 +19,6 @@ use crate::worker::Worker;
 use bytes::Bytes;
 use redis_protocol::resp2::decode::decode as decode_reply;
 use redis_protocol::resp2::types::{OwnedFrame, Resp2Frame};
-use shoal_protocol::memcache::Fault;
 use shoal_protocol::resp::{Limits, Mark, Output, OwnedArgs, Proto, RequestParser};
 use smallvec::SmallVec;
 use std::future::poll_fn;
@@ -445,6 +444,14 @@ async fn resolve_each(
     part: &Part,
     until: Instant,
 ) -> Vec<u8> {
+    if part.is_memcached {
+        let parts = items::singly(part);
+        let mut answers = Vec::with_capacity(parts.len());
+        for one in &parts {
+            answers.push(resolve(worker, client, request, one, None, until).await);
+        }
+        return items::merge(&parts, &answers);
+    }
     let args = part.requests[0].as_args();
     let stride = (args.len() - 1) / part.places.len();
     let mut answers = Vec::with_capacity(part.places.len());
@@ -650,7 +657,7 @@ fn merge(request: &Forwarded, proto: Proto, mut answers: Vec<Vec<u8>>) -> Vec<u8
         return answers.pop().unwrap_or_default();
     }
     if request.merge == Merge::Items {
-        return items(answers);
+        return items::merge(&request.parts, &answers);
     }
     if request.merge == Merge::Success {
         return success(answers);
@@ -761,21 +768,6 @@ fn scanned(answer: &[u8]) -> Option<(String, Vec<OwnedFrame>)> {
         }
         _ => None,
     }
-}
-
-/// The items of all answers, or the first that is an error. A key that is no string is no item, as where one node serves all.
-fn items(answers: Vec<Vec<u8>>) -> Vec<u8> {
-    const END: &[u8] = b"END\r\n";
-    let mut all = Vec::new();
-    for answer in answers {
-        match answer.strip_suffix(END) {
-            Some(items) => all.extend_from_slice(items),
-            None if answer == Fault::WrongType.line() => {}
-            None => return answer,
-        }
-    }
-    all.extend_from_slice(END);
-    all
 }
 
 fn as_int(frame: &OwnedFrame) -> Option<i64> {

@@ -7,6 +7,7 @@ mod counting;
 mod ears;
 mod feeder;
 mod forward;
+mod items;
 pub mod listen;
 pub mod listeners;
 pub mod log;

@@ -95,35 +95,35 @@ fn one(site: &mut Site, key: &[u8], raw: &[u8]) -> bool {
 
 fn several(site: &mut Site, keys: Tokens, verb: String, raw: &[u8]) -> bool {
     let map = site.state.cluster.map();
-    let mut by_node: Vec<(NodeId, u8, Vec<u8>)> = Vec::new();
+    let mut by_node: Vec<(NodeId, u8, Vec<u8>, Vec<usize>)> = Vec::new();
     let (mut count, mut all_here) = (0, true);
     for key in keys {
         let partition = partition_of(key);
         all_here &= is_served(site, partition);
         let node = map.primary(partition).unwrap_or_default();
         let at = by_node.iter().position(|(other, ..)| *other == node).unwrap_or_else(|| {
-            by_node.push((node, partition, verb.clone().into_bytes()));
+            by_node.push((node, partition, verb.clone().into_bytes(), Vec::new()));
             by_node.len() - 1
         });
         by_node[at].2.push(b' ');
         by_node[at].2.extend_from_slice(key);
+        by_node[at].3.push(count);
         count += 1;
     }
     if all_here || count == 0 {
         return false;
     }
     let reads = verb.len() <= "gets".len();
-    let parts = match &mut *by_node {
-        [(_, partition, _)] => vec![part(Target::Partition(*partition), raw, reads)],
-        several => several
-            .iter_mut()
-            .map(|(_, partition, line)| {
-                line.extend_from_slice(b"\r\n");
-                part(Target::Partition(*partition), line, reads)
-            })
-            .collect(),
-    };
-    let merge = if parts.len() == 1 { Merge::Only } else { Merge::Items };
+    let is_one = by_node.len() == 1;
+    let parts: Vec<Part> = by_node
+        .into_iter()
+        .map(|(_, partition, mut line, places)| {
+            line.extend_from_slice(b"\r\n");
+            let line = if is_one { raw } else { &line };
+            Part { places, ..part(Target::Partition(partition), line, reads) }
+        })
+        .collect();
+    let merge = if is_one { Merge::Only } else { Merge::Items };
     push(site, parts, merge);
     true
 }
