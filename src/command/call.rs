@@ -283,6 +283,9 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
     let mut keys = Keys::new(site.state, site.stats, held, routed, site.client.db, site.clock.unix_ms);
     keys.no_touch = site.client.no_touch;
     keys.author = site.client.author;
+    if site.client.imports && site.state.config.flag(crate::config::id::IMPORT_MODE) {
+        keys.due_ms = i64::MIN;
+    }
     if let Some(cover) = site.client.cover {
         keys.cover(cover, site.client.known);
     }

@@ -188,6 +188,8 @@ pub struct Client {
     pub replies: Replies,
     /// Whether its reads leave the access clock alone.
     pub no_touch: bool,
+    /// Whether it brings in another server's data (CLIENT IMPORT-SOURCE).
+    pub imports: bool,
     /// Channels, patterns and shard channels subscribed to.
     pub subscriptions: Subscriptions,
     /// What CLIENT TRACKING asked for.
@@ -252,6 +254,7 @@ impl Client {
             watching: Watching::default(),
             replies: Replies::On,
             no_touch: false,
+            imports: false,
             subscriptions: Subscriptions::default(),
             tracking: None,
             blocked: None,

@@ -196,6 +196,7 @@ fn import_source(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if on && !cx.state.config.flag(directive::IMPORT_MODE) {
         return Err(CmdError::new("ERR Server is not in import mode"));
     }
+    cx.client.imports = on;
     cx.client.shared.set_flag(client_flag::IMPORT_SOURCE, on);
     cx.out.ok();
     Ok(())

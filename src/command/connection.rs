@@ -103,6 +103,7 @@ fn reset(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     client.log_out(cx.state.acl.default_user());
     client.replies = Replies::On;
     client.no_touch = false;
+    client.imports = false;
     for flag in
         [client_flag::NO_TOUCH, client_flag::NO_EVICT, client_flag::READONLY, client_flag::IMPORT_SOURCE]
     {

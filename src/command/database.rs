@@ -170,7 +170,7 @@ fn partitions(pattern: Option<&[u8]>) -> RangeInclusive<u8> {
 fn keys(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     // A lone star matches everything, the empty key too, which a glob would not.
     let pattern = Some(&args[1]).filter(|pattern| *pattern != b"*");
-    let (db, now_ms) = (cx.keys.db, cx.keys.now_ms);
+    let (db, due_ms) = (cx.keys.db, cx.keys.due_ms);
     let Cx { keys, out, .. } = cx;
     let array = out.deferred_array();
     let mut len = 0;
@@ -178,7 +178,7 @@ fn keys(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         keys.visit(partition, |partition| {
             for entry in partition.dbs[db].iter() {
                 let matches = pattern.is_none_or(|pattern| glob_match(pattern, entry.key(), false));
-                if matches && !entry.is_expired(now_ms) {
+                if matches && !entry.is_expired(due_ms) {
                     out.bulk(entry.key());
                     len += 1;
                 }
@@ -211,7 +211,7 @@ fn scan_(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if partition < usize::from(*range.start()) {
         (partition, cursor) = (usize::from(*range.start()), 0);
     }
-    let (db, now_ms) = (cx.keys.db, cx.keys.now_ms);
+    let (db, due_ms) = (cx.keys.db, cx.keys.due_ms);
     // Who is told of redirections asks every node for what it has.
     let is_alone = super::forward::redirects(cx.state) && !cx.client.is_peer;
     let mut reply = scan::Reply::new(cx.out);
@@ -234,7 +234,7 @@ fn scan_(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
                 left = left.saturating_sub(1);
                 let wanted = wanted_type.is_none_or(|name| name == entry.type_name());
                 if !wanted || !options.accepts(entry.key()) {
-                } else if entry.is_expired(now_ms) {
+                } else if entry.is_expired(due_ms) {
                     expired.push(entry.key().into());
                 } else {
                     reply.push(Element::Str(entry.key()));
@@ -259,7 +259,7 @@ const _: () = assert!(PARTITIONS == u8::MAX as usize + 1);
 
 /// RANDOMKEY
 fn randomkey(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    let (db, now_ms) = (cx.keys.db, cx.keys.now_ms);
+    let (db, due_ms) = (cx.keys.db, cx.keys.due_ms);
     let mut rng = fastrand::Rng::new();
     loop {
         // Each partition's candidate takes the place of the last with the chance of its share so far: all keys are
@@ -272,12 +272,13 @@ fn randomkey(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
                 return;
             }
             if let Some(entry) = table.random(&mut rng) {
-                chosen = Some((number, entry.key().to_vec(), entry.is_expired(now_ms)));
+                chosen = Some((number, entry.key().to_vec(), entry.is_expired(due_ms)));
             }
         });
         match chosen {
-            Some((number, key, true)) => cx.keys.reap(number, &key),
-            Some((_, key, false)) => {
+            Some((number, key, true)) if cx.keys.may_expire() => cx.keys.reap(number, &key),
+            // One past its time that must stay is better than to look for another for as long as it stays.
+            Some((_, key, _)) => {
                 cx.out.bulk(&key);
                 return Ok(());
             }

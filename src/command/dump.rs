@@ -151,7 +151,7 @@ fn restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         RestoreError::Format => CmdError::new("ERR Bad data format"),
     })?;
     cx.out.ok();
-    if expires_at.is_some_and(|at_ms| at_ms <= now_ms) {
+    if expires_at.is_some_and(|at_ms| cx.keys.is_past(at_ms)) {
         if cx.keys.remove(key) {
             cx.keys.modified(notify::GENERIC, "del", key);
         }

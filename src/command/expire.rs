@@ -88,7 +88,7 @@ fn set_time(cx: &mut Cx, args: Args, time: Time) -> Result<(), CmdError> {
     let condition = Condition::parse(args.from(3))?;
     let at_ms = time.to_unix_ms(parse::int(&args[2])?, cx.keys.now_ms, cx.command.name)?;
     let fits = cx.keys.find(key).is_some_and(|entry| condition.holds(entry.expires_at(), at_ms));
-    if fits && at_ms <= cx.keys.now_ms {
+    if fits && cx.keys.is_past(at_ms) {
         cx.keys.discard(key, cx.state.config.flag(id::LAZYFREE_LAZY_EXPIRE));
         cx.stats.expired.add(1);
         cx.keys.modified(notify::GENERIC, "del", key);
@@ -144,12 +144,12 @@ impl Condition {
 
 /// TTL key
 fn ttl(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    tell_time(cx, args, |at_ms, now_ms| (at_ms - now_ms + 500) / 1000)
+    tell_time(cx, args, |at_ms, now_ms| at_ms.saturating_sub(now_ms).max(0).saturating_add(500) / 1000)
 }
 
 /// PTTL key
 fn pttl(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    tell_time(cx, args, |at_ms, now_ms| at_ms - now_ms)
+    tell_time(cx, args, |at_ms, now_ms| at_ms.saturating_sub(now_ms).max(0))
 }
 
 /// EXPIRETIME key
@@ -167,7 +167,7 @@ fn tell_time(cx: &mut Cx, args: Args, as_asked: impl FnOnce(i64, i64) -> i64) ->
     let time = match cx.keys.inspect(&args[1]).map(|entry| entry.expires_at()) {
         None => -2,
         Some(None) => -1,
-        // An entry that is there is due in the future, so the difference is positive and cannot overflow.
+        // An entry that is there is due in the future, but for who brings in data.
         Some(Some(at_ms)) => as_asked(at_ms, now_ms),
     };
     cx.out.int(time);

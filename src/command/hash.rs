@@ -257,8 +257,8 @@ fn hgetall(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         cx.out.map(0);
         return Ok(());
     };
-    cx.out.map(hash.len());
-    for (name, value) in hash.iter() {
+    cx.out.map(hash.visible_len());
+    for (name, value) in hash.visible() {
         reply::element(cx.out, name);
         reply::element(cx.out, value);
     }
@@ -285,8 +285,8 @@ fn reply_each(
         cx.out.array(0);
         return Ok(());
     };
-    cx.out.array(hash.len());
-    hash.iter().map(part).for_each(|element| reply::element(cx.out, element));
+    cx.out.array(hash.visible_len());
+    hash.visible().map(part).for_each(|element| reply::element(cx.out, element));
     Ok(())
 }
 
@@ -328,11 +328,11 @@ fn hrandfield(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if with_values && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(error::VALUE_OUT_OF_RANGE);
     }
-    let Some(hash) = cx.keys.read_hash(key)?.filter(|_| count != 0) else {
+    let Some(hash) = cx.keys.read_hash(key)?.filter(|hash| count != 0 && hash.visible_len() > 0) else {
         cx.out.array(0);
         return Ok(());
     };
-    let fields = parse::draws(count, hash.len())?;
+    let fields = parse::draws(count, hash.visible_len())?;
     let out = &mut *cx.out;
     if with_values {
         out.pairs(fields);

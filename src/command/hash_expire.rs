@@ -149,7 +149,7 @@ fn set_time(cx: &mut Cx, args: Args, time: Time) -> Result<(), CmdError> {
     let condition = Condition::parse(options)?;
     let fields = counted(rest, 1, BAD_NUMFIELDS)?;
     let at_ms = unix_ms(cx, time, &args[2])?;
-    let (key, now_ms) = (&args[1], cx.keys.now_ms);
+    let (key, is_past) = (&args[1], cx.keys.is_past(at_ms));
     let out = &mut *cx.out;
     out.array(fields.len());
     let changed = cx.keys.change_hash(key, |hash| {
@@ -158,7 +158,7 @@ fn set_time(cx: &mut Cx, args: Args, time: Time) -> Result<(), CmdError> {
             out.int(match expiry(hash, field) {
                 None => -2,
                 Some(old) if !condition.holds(old, at_ms) => 0,
-                Some(_) if at_ms <= now_ms => {
+                Some(_) if is_past => {
                     gone += u64::from(hash.remove(field));
                     2
                 }
@@ -216,12 +216,12 @@ fn hpersist(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// HTTL key FIELDS numfields field [field ...]
 fn httl(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    tell_time(cx, args, |at_ms, now_ms| (at_ms - now_ms).saturating_add(500) / 1000)
+    tell_time(cx, args, |at_ms, now_ms| at_ms.saturating_sub(now_ms).max(0).saturating_add(500) / 1000)
 }
 
 /// HPTTL key FIELDS numfields field [field ...]
 fn hpttl(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    tell_time(cx, args, |at_ms, now_ms| at_ms - now_ms)
+    tell_time(cx, args, |at_ms, now_ms| at_ms.saturating_sub(now_ms).max(0))
 }
 
 /// HEXPIRETIME key FIELDS numfields field [field ...]
@@ -243,7 +243,6 @@ fn tell_time(cx: &mut Cx, args: Args, as_asked: fn(i64, i64) -> i64) -> Result<(
         cx.out.int(match hash.and_then(|hash| expiry(hash, field)) {
             None => -2,
             Some(None) => -1,
-            // A field that is there is due in the future, so the difference is positive and cannot overflow.
             Some(Some(at_ms)) => as_asked(at_ms, now_ms),
         });
     }
@@ -304,11 +303,12 @@ fn hgetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         at += 1;
     }
     let fields = counted(rest, 1, BAD_NUMFIELDS)?;
-    let (key, now_ms) = (&args[1], cx.keys.now_ms);
+    let key = &args[1];
     let found = cx.keys.read_hash(key)?.is_some();
     if let Some((time, amount)) = time {
         change = Change::Set(unix_ms(cx, time, amount)?);
     }
+    let is_past = matches!(change, Change::Set(at_ms) if cx.keys.is_past(at_ms));
     let out = &mut *cx.out;
     out.array(fields.len());
     if !found {
@@ -324,7 +324,7 @@ fn hgetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
                 Change::Persist => {
                     matches!(hash.expiry(field), Some(Some(_))) && hash.set_expiry(field, None)
                 }
-                Change::Set(at_ms) if at_ms <= now_ms => hash.remove(field),
+                Change::Set(_) if is_past => hash.remove(field),
                 Change::Set(at_ms) => hash.set_expiry(field, Some(at_ms as u64)),
             });
         }
@@ -334,7 +334,7 @@ fn hgetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if changes > 0 {
         let event = match change {
             Change::Nothing | Change::Persist => "hpersist",
-            Change::Set(at_ms) if at_ms <= now_ms => {
+            Change::Set(_) if is_past => {
                 cx.stats.expired_fields.add(changes);
                 "hexpired"
             }
@@ -415,7 +415,7 @@ fn hsetex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         cx.out.int(0);
         return Ok(());
     }
-    if at_ms.is_some_and(|at_ms| at_ms <= cx.keys.now_ms) {
+    if at_ms.is_some_and(|at_ms| cx.keys.is_past(at_ms)) {
         let empty = cx.keys.change_hash(key, |hash| {
             names().for_each(|name| {
                 hash.remove(name);

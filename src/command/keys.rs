@@ -78,6 +78,9 @@ pub struct Keys<'a> {
     pub db: usize,
     /// Unix time in ms, the same for all of one command.
     pub now_ms: i64,
+    /// What expires at this Unix time in ms or before is not there: that is `now_ms`, or before all time for a connection that brings
+    /// in another server's data, and sees all.
+    pub due_ms: i64,
     /// Changes made so far.
     pub dirty: u64,
     /// Whose command it is.
@@ -210,6 +213,7 @@ impl<'a> Keys<'a> {
         Keys {
             db,
             now_ms,
+            due_ms: now_ms,
             dirty: 0,
             author: NOBODY,
             no_touch: false,
@@ -383,6 +387,7 @@ impl<'a> Keys<'a> {
     fn alive(&mut self, key: &[u8], counted: bool, touch: bool) -> Option<&mut Entry> {
         let (at, h) = self.enter_at(key);
         let (clock, now_ms, stats, seen) = (self.clock(), self.now_ms, self.stats, self.seen());
+        let due_ms = self.due_ms;
         let db = &mut self.held[at].1.dbs[self.db];
         let place = db.locate_near(h, key, seen);
         if let Some(entry) = place.and_then(|place| db.at_mut(place)).map(std::ptr::from_mut) {
@@ -390,7 +395,7 @@ impl<'a> Keys<'a> {
             // before `self` is used again. The compiler does not see the latter; to look at the entry's place once more, which
             // it does see, took 60 instructions of every command.
             let entry = unsafe { &mut *entry };
-            if !entry.is_expired(now_ms) {
+            if !entry.is_expired(due_ms) {
                 if counted {
                     stats.hits.add(1);
                 }
@@ -427,7 +432,7 @@ impl<'a> Keys<'a> {
     /// The entry of `key`, to be looked at beside others: not counted, clock left alone.
     pub fn peek(&self, key: &[u8]) -> Option<&Entry> {
         let (at, h) = self.held_at(key)?;
-        self.held[at].1.dbs[self.db].find(h, key).filter(|entry| !entry.is_expired(self.now_ms))
+        self.held[at].1.dbs[self.db].find(h, key).filter(|entry| !entry.is_expired(self.due_ms))
     }
 
     /// The entry of `key`, to be changed in place; its clock moves. Say [`Keys::modified`] afterwards.
@@ -669,7 +674,7 @@ impl<'a> Keys<'a> {
     /// Whether `key` of database `db` is there but past its time.
     pub fn is_expired_in(&self, db: usize, key: &[u8]) -> bool {
         let Some((at, h)) = self.held_at(key) else { return false };
-        self.held[at].1.dbs[db].find(h, key).is_some_and(|entry| entry.is_expired(self.now_ms))
+        self.held[at].1.dbs[db].find(h, key).is_some_and(|entry| entry.is_expired(self.due_ms))
     }
 
     // Whole partitions.
@@ -749,8 +754,25 @@ impl<'a> Keys<'a> {
         result
     }
 
+    /// Whether keys past their time are removed; during a pause nothing changes and while data is brought in nothing goes, and they are
+    /// merely not there.
+    pub fn may_expire(&self) -> bool {
+        !self.looks_only
+            && self.state.pause.at(self.now_ms).is_none()
+            && !self.state.config.flag(id::IMPORT_MODE)
+    }
+
+    /// Whether what is told to expire at that Unix time in ms is gone at once: it stays while data is brought in, whose source says when
+    /// it goes.
+    pub fn is_past(&self, at_ms: i64) -> bool {
+        at_ms <= self.now_ms && !self.state.config.flag(id::IMPORT_MODE)
+    }
+
     /// Removes `key`, of partition `partition`, if it is past its time: for commands that met it visiting partitions.
     pub fn reap(&mut self, partition: u8, key: &[u8]) {
+        if !self.may_expire() {
+            return;
+        }
         let (state, stats, db, now_ms) = (self.state, self.stats, self.db, self.now_ms);
         let mut dead = Vec::new();
         self.with_partition(partition, |partition| {
@@ -850,7 +872,7 @@ impl<'a> Keys<'a> {
         let (at, h) = self.enter_at(key);
         let db = &self.held[at].1.dbs[self.db];
         let place = db.locate_near(h, key, self.seen())?;
-        if db.at(place)?.is_expired(self.now_ms) {
+        if db.at(place)?.is_expired(self.due_ms) {
             self.expire(key);
             return None;
         }
@@ -870,8 +892,7 @@ impl<'a> Keys<'a> {
 
     #[cold]
     fn expire(&mut self, key: &[u8]) {
-        // During a pause nothing changes; the key is merely not there.
-        if self.looks_only || self.state.pause.at(self.now_ms).is_some() {
+        if !self.may_expire() {
             return;
         }
         let (at, h) = self.enter_at(key);

@@ -465,6 +465,8 @@ pub fn move_element(
     pushed(cx, destination, to);
     let empty = cx.keys.update_as::<List>(source)?.is_some_and(|list| list.is_empty());
     popped(cx, source, from, empty);
+    // Both ends of a move are one change.
+    cx.keys.dirty -= 1;
     cx.out.bulk(&element);
     Ok(true)
 }

@@ -378,7 +378,7 @@ fn getex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         reply_text(cx.out, entry)?;
     }
     match change {
-        Some(Some(at_ms)) if at_ms <= cx.keys.now_ms => {
+        Some(Some(at_ms)) if cx.keys.is_past(at_ms) => {
             cx.keys.remove(key);
             cx.keys.modified(notify::GENERIC, "del", key);
         }

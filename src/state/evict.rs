@@ -88,7 +88,8 @@ pub fn is_full(state: &State) -> bool {
 pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -> bool {
     let eviction = &state.eviction;
     let over = || exactly_used().saturating_sub(state.config.size(id::MAXMEMORY));
-    let Some((volatile, order)) = policy(state.config.choice(id::MAXMEMORY_POLICY)) else {
+    let policy = policy(state.config.choice(id::MAXMEMORY_POLICY));
+    let Some((volatile, order)) = policy.filter(|_| !state.config.flag(id::IMPORT_MODE)) else {
         eviction.excess.store(0, Relaxed);
         return !is_over(state);
     };

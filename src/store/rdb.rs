@@ -234,7 +234,8 @@ fn write_hash(hash: &Hash, writer: &mut Writer<'_>) {
         writer.string(field);
         write_element(value, writer);
         if expiring {
-            let expiry_ms = hash.expiry(field).flatten().and_then(|time_ms| i64::try_from(time_ms).ok());
+            let expiry_ms =
+                hash.stored_expiry(field).flatten().and_then(|time_ms| i64::try_from(time_ms).ok());
             writer.time_ms(expiry_ms.unwrap_or(-1));
         }
     }

@@ -45,7 +45,8 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
             evict::make_room(state, worker.stats(), unix_ms(), EVICTIONS);
             state.settle_tracking();
         }
-        if paused || !state.active_expire.load(Ordering::Relaxed) {
+        let stays = state.config.flag(id::IMPORT_MODE) || !state.active_expire.load(Ordering::Relaxed);
+        if paused || stays {
             continue;
         }
         let mut worked = Duration::ZERO;

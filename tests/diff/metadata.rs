@@ -19,6 +19,7 @@ const PARTS: &[(usize, &str)] = &[
 /// Where Shoal follows Redis 7.2, or does otherwise: the command, the part, and why it is not what 7.0 says.
 const KNOWN: &[(&str, &str, &str)] = &[
     ("cluster|failover", "flags", "its answer waits for other nodes, which no transaction or script can"),
+    ("cluster|forget", "arity", "it takes FORCE, for where most voters are gone"),
     ("cluster|forget", "flags", "its answer waits for other nodes, which no transaction or script can"),
     ("command|getkeys", "arity", "7.2 takes a command without arguments and says that it has no keys"),
     (

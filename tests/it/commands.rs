@@ -191,4 +191,7 @@ fn what_waiting_clients_change_and_wait_for_is_counted() {
     writer.call(&["LPUSH", "k", "a"]).expect("a reply");
     assert!(waiting.recv_within(Duration::from_secs(60)).expect("a reply").is_some());
     assert_eq!(figure("persistence", "rdb_changes_since_last_save"), made + 2);
+    writer.call(&["LPUSH", "k", "a"]).expect("a reply");
+    writer.call(&["LMOVE", "k", "l", "LEFT", "LEFT"]).expect("a reply");
+    assert_eq!(figure("persistence", "rdb_changes_since_last_save"), made + 4);
 }

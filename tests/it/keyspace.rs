@@ -120,3 +120,49 @@ fn keys_that_nobody_touches_expire_and_everybody_is_told() {
     watcher.line("PING").expect("a reply");
     assert!(watcher.line("EXEC").expect("a reply").items().is_empty());
 }
+
+/// While another server's data is brought in, what is past its time stays: its source sees it, nobody else does.
+#[test]
+fn while_data_is_brought_in_nothing_expires() {
+    let node = harness::node(&["--import-mode", "yes"]);
+    let (mut source, mut client) = (node.connect(), node.connect());
+    assert_eq!(source.line("CLIENT IMPORT-SOURCE ON").expect("a reply").to_string(), "+OK");
+    source.line("SET past 1 PXAT 1").expect("a reply");
+    source.line("SET late 1").expect("a reply");
+    source.line("EXPIREAT late 5").expect("a reply");
+    source.line("HSETEX h PXAT 1 FIELDS 2 a 1 b 2").expect("a reply");
+    source.line("HSET h c 3").expect("a reply");
+    source.line("HSETEX gone PXAT 1 FIELDS 1 a 1").expect("a reply");
+    let says = |client: &mut Client, line: &str| client.line(line).expect("a reply").to_string();
+    for (line, seen, hidden) in [
+        ("GET past", "\"1\"", "nil"),
+        ("TTL late", ":0", ":-2"),
+        ("DBSIZE", ":4", ":4"),
+        ("EXISTS past late h gone", ":4", ":2"),
+        ("HGET h a", "\"1\"", "nil"),
+        ("HLEN h", ":3", ":3"),
+        ("HEXISTS h b", ":1", ":0"),
+        ("HVALS gone", "[\"1\"]", "[]"),
+        ("HRANDFIELD gone", "\"a\"", "nil"),
+        ("HRANDFIELD gone -2", "[\"a\" \"a\"]", "[]"),
+        ("KEYS past", "[\"past\"]", "[]"),
+        ("HGET h c", "\"3\"", "\"3\""),
+    ] {
+        assert_eq!(says(&mut client, line), hidden, "{line}");
+        assert_eq!(says(&mut source, line), seen, "{line}");
+    }
+    assert_eq!(says(&mut source, "INCR past"), ":2");
+    // What is hidden is as good as not there to who writes.
+    assert_eq!(says(&mut client, "HKEYS h"), "[\"c\"]");
+    assert_eq!(says(&mut client, "HRANDFIELD h 5"), "[\"c\"]");
+    assert_eq!(says(&mut client, "HTTL h FIELDS 1 a"), "[:-2]");
+    assert_eq!(says(&mut client, "HDEL h a"), ":0");
+    assert_eq!(says(&mut client, "HINCRBY h b 1"), ":1");
+    assert_eq!(says(&mut client, "HTTL h FIELDS 1 b"), "[:-1]");
+    assert_eq!(says(&mut client, "HSET h a 5"), ":1");
+    assert_eq!(says(&mut client, "HLEN h"), ":3");
+    assert_eq!(says(&mut source, "RESET"), "+RESET");
+    assert_eq!(says(&mut source, "GET past"), "nil");
+    assert_eq!(says(&mut client, "CONFIG SET import-mode no"), "+OK");
+    eventually("all that is past its time goes", || says(&mut client, "DBSIZE") == ":1");
+}

@@ -1,6 +1,6 @@
 //! Access to hashes, whose fields expire by themselves.
 //!
-//! A field whose time has come is not there: whoever meets such fields removes them first. And the housekeeping finds a
+//! A field whose time has come is not there: whoever meets such fields removes them first, or hides them where nothing may go. And the housekeeping finds a
 //! hash at the earliest expiry of its fields, so whatever changes a hash goes through here, where that time is watched.
 
 use super::{Keys, object, object_mut};
@@ -8,6 +8,7 @@ use crate::command::error::CmdError;
 use crate::state::expiry;
 use crate::store::table::Place;
 use crate::store::types::hash::Hash;
+use std::sync::atomic::Ordering;
 
 impl Keys<'_> {
     /// The hash of `key`, to be read.
@@ -76,10 +77,16 @@ impl Keys<'_> {
 
     #[cold]
     fn expire_fields(&mut self, key: &[u8]) {
-        if self.looks_only {
+        let (at, h) = self.enter_at(key);
+        // Whoever has the housekeeping rest wants to see what is due.
+        if !self.may_expire() || !self.state.active_expire.load(Ordering::Relaxed) {
+            let hidden_ms = u64::try_from(self.due_ms).unwrap_or(0);
+            let entry = self.held[at].1.dbs[self.db].find_mut(h, key);
+            if let Some(Ok(hash)) = entry.map(object_mut::<Hash>) {
+                hash.hide_due(hidden_ms);
+            }
             return;
         }
-        let (at, h) = self.enter_at(key);
         let mut dead = Vec::new();
         let partition = &mut self.held[at].1;
         let whose = (self.db, h, key, self.now_ms);

@@ -86,9 +86,13 @@ pub(super) fn zipmap(bytes: &[u8]) -> Option<Pack> {
 
 /// The next length; `Some(None)` at the end of the map.
 fn zipmap_length(reader: &mut Reader<'_>) -> Option<Option<usize>> {
-    Some(match reader.byte()? {
-        END => None,
-        LONG => Some(u32::from_le_bytes(reader.array()?) as usize),
-        len => Some(len.into()),
-    })
+    match reader.byte()? {
+        END => Some(None),
+        LONG => {
+            let len = u32::from_le_bytes(reader.array()?);
+            // What fits one byte is not written in four.
+            (len >= LONG.into()).then_some(Some(len as usize))
+        }
+        len => Some(Some(len.into())),
+    }
 }

@@ -196,6 +196,9 @@ fn packed_forms_of_old() {
         bad[at] = byte;
         assert_eq!(read(&of_kind(kind::LIST_ZIPLIST, &bad)), Err(RestoreError::Format), "{at}");
     }
+    // A length of three written in four bytes.
+    let overlong = b"\x01\xfe\x03\x00\x00\x00abc\x03\x00def\xff";
+    assert_eq!(read(&of_kind(kind::HASH_ZIPMAP, overlong)), Err(RestoreError::Format));
     for cut in 0..zipmap.len() {
         assert_eq!(read(&of_kind(kind::HASH_ZIPMAP, &zipmap[..cut])), Err(RestoreError::Format));
     }

@@ -5,7 +5,8 @@
 //! Redis. A field with an expiry time also asks for the table: a hash without such fields pays nothing for them.
 //!
 //! The hash knows no clock. A field whose time has come is there until [`Hash::expire_due`] is called, so
-//! commands call it first wherever [`Hash::next_expiry`] says there is something to do.
+//! commands call it first wherever [`Hash::next_expiry`] says there is something to do, or, where nothing may go yet,
+//! [`Hash::hide_due`]: then it counts as a field, and is stored in a dump, but is not found.
 //!
 //! Invariant: no two fields have the same name; a pack holds an even number of elements.
 
@@ -82,7 +83,31 @@ impl Hash {
         }
     }
 
-    /// Number of fields.
+    /// Hides the fields that expire at `now_ms` or before, in milliseconds since 1970, and no others.
+    pub fn hide_due(&mut self, now_ms: u64) {
+        if let Form::Table(fields) = &mut self.form {
+            fields.hide_due(now_ms);
+        }
+    }
+
+    /// Number of fields that are not hidden.
+    pub fn visible_len(&self) -> usize {
+        match &self.form {
+            Form::Table(fields) if fields.hides_any() => fields.visible().count(),
+            _ => self.len(),
+        }
+    }
+
+    /// The fields with their values that are not hidden, as [`Hash::iter`] has them.
+    pub fn visible(&self) -> impl Iterator<Item = (Element<'_>, Element<'_>)> {
+        let (pack, fields) = match &self.form {
+            Form::Pack(pack) => (pack.iter(), None),
+            Form::Table(fields) => (pack::Iter::default(), Some(fields)),
+        };
+        Pairs(pack).chain(fields.into_iter().flat_map(|fields| fields.visible().map(elements)))
+    }
+
+    /// Number of fields, hidden ones too.
     pub fn len(&self) -> usize {
         match &self.form {
             Form::Pack(pack) => pack.len() / 2,
@@ -118,7 +143,7 @@ impl Hash {
     pub fn get(&self, field: &[u8]) -> Option<Element<'_>> {
         match &self.form {
             Form::Pack(pack) => Some(pack.at(find(pack, field)?.1)),
-            Form::Table(fields) => Some(Element::Str(fields.table().find(field)?.value())),
+            Form::Table(fields) => Some(Element::Str(fields.find(field)?.value())),
         }
     }
 
@@ -126,7 +151,7 @@ impl Hash {
     pub fn contains(&self, field: &[u8]) -> bool {
         match &self.form {
             Form::Pack(pack) => find(pack, field).is_some(),
-            Form::Table(fields) => fields.table().contains(field),
+            Form::Table(fields) => fields.find(field).is_some(),
         }
     }
 
@@ -212,7 +237,7 @@ impl Hash {
         }
     }
 
-    /// The fields with their values: a pack's in the order they were added, a table's in none.
+    /// The fields with their values, hidden ones too: a pack's in the order they were added, a table's in none.
     pub fn iter(&self) -> impl Iterator<Item = (Element<'_>, Element<'_>)> {
         let (pack, fields) = match &self.form {
             Form::Pack(pack) => (pack.iter(), None),
@@ -230,8 +255,10 @@ impl Hash {
                 0
             }
             Form::Table(fields) => fields.table().scan(cursor, count, |field| {
-                let (name, value) = elements(field);
-                visit(name, value);
+                if fields.shows(field) {
+                    let (name, value) = elements(field);
+                    visit(name, value);
+                }
             }),
         }
     }
@@ -243,6 +270,10 @@ impl Hash {
             Form::Pack(pack) => {
                 let name = pack.seek(2 * rng.usize(..pack.len() / 2) as isize)?;
                 Some((pack.at(name), pack.at(pack.end_of(name))))
+            }
+            Form::Table(fields) if fields.hides_any() => {
+                let visible: Vec<_> = fields.visible().collect();
+                (!visible.is_empty()).then(|| elements(visible[rng.usize(..visible.len())]))
             }
             Form::Table(fields) => fields.table().random(rng).map(elements),
         }
@@ -259,15 +290,15 @@ impl Hash {
             return;
         }
         match &self.form {
-            Form::Pack(pack) => {
-                let pairs: Vec<_> = Pairs(pack.iter()).collect();
-                for _ in 0..count {
-                    let (name, value) = pairs[rng.usize(..pairs.len())];
+            Form::Table(fields) if !fields.hides_any() => {
+                for (name, value) in (0..count).filter_map(|_| fields.table().random(rng)).map(elements) {
                     visit(name, value);
                 }
             }
-            Form::Table(fields) => {
-                for (name, value) in (0..count).filter_map(|_| fields.table().random(rng)).map(elements) {
+            _ => {
+                let pairs: Vec<_> = self.visible().collect();
+                for _ in 0..if pairs.is_empty() { 0 } else { count } {
+                    let (name, value) = pairs[rng.usize(..pairs.len())];
                     visit(name, value);
                 }
             }
@@ -281,9 +312,10 @@ impl Hash {
         rng: &mut fastrand::Rng,
         mut visit: impl FnMut(Element<'_>, Element<'_>),
     ) {
-        let len = self.len();
+        let len = self.visible_len();
         if let Form::Table(fields) = &self.form
             && count < len / 3
+            && !fields.hides_any()
         {
             // A field is known by where its name is: nothing moves while we look on.
             let mut drawn: HashSet<*const u8, ahash::RandomState> = HashSet::default();
@@ -299,7 +331,7 @@ impl Hash {
         }
         // Take each field with the chance that is right for how many are wanted of how many are left.
         let mut wanted = count.min(len);
-        for (left, (name, value)) in (1..=len).rev().zip(self.iter()) {
+        for (left, (name, value)) in (1..=len).rev().zip(self.visible()) {
             if wanted == 0 {
                 break;
             }
@@ -312,6 +344,14 @@ impl Hash {
 
     /// When `field` expires, in milliseconds since 1970: `None` without such a field, `Some(None)` if never.
     pub fn expiry(&self, field: &[u8]) -> Option<Option<u64>> {
+        match &self.form {
+            Form::Pack(pack) => find(pack, field).map(|_| None),
+            Form::Table(fields) => fields.find(field).map(Field::expiry_ms),
+        }
+    }
+
+    /// [`Hash::expiry`] of any field, hidden ones too.
+    pub fn stored_expiry(&self, field: &[u8]) -> Option<Option<u64>> {
         match &self.form {
             Form::Pack(pack) => find(pack, field).map(|_| None),
             Form::Table(fields) => fields.table().find(field).map(Field::expiry_ms),

@@ -4,6 +4,9 @@
 //! (time, hash of the name) stands beside the table; it takes no memory while no field has a time.
 //! Two fields may share both; the set then holds the pair once, for as long as one of them is left.
 //!
+//! Due fields may have to stay for a while, as in a copy, which only its primary changes. They are hidden then: nobody is told of them,
+//! and who stores a field of such a name stores a new one.
+//!
 //! Knows no clock. Invariant: `due` holds exactly the pairs of the fields with an expiry; `bytes` is the sum of
 //! the fields' blocks.
 
@@ -22,6 +25,8 @@ pub(super) struct Fields {
     bytes: usize,
     /// Expiry in milliseconds since 1970, and the hash of the field's name.
     due: BTreeSet<(u64, u32)>,
+    /// Fields that expire at this time or before are hidden.
+    hidden_ms: u64,
 }
 
 impl Fields {
@@ -33,9 +38,37 @@ impl Fields {
         self.bytes + self.table.allocated_bytes() + self.due.len() * BYTES_PER_DUE
     }
 
+    /// Hides fields that expire at `now_ms` or before, and no others.
+    pub(super) fn hide_due(&mut self, now_ms: u64) {
+        self.hidden_ms = now_ms;
+    }
+
+    /// Whether a field is hidden.
+    pub(super) fn hides_any(&self) -> bool {
+        self.due.first().is_some_and(|due| due.0 <= self.hidden_ms)
+    }
+
+    /// Whether `field` is not hidden.
+    pub(super) fn shows(&self, field: &Field) -> bool {
+        self.hidden_ms == 0 || field.expiry_ms().is_none_or(|expiry_ms| expiry_ms > self.hidden_ms)
+    }
+
+    /// The field of that name, if it is not hidden.
+    pub(super) fn find(&self, name: &[u8]) -> Option<&Field> {
+        self.table.find(name).filter(|field| self.shows(field))
+    }
+
+    /// The fields that are not hidden.
+    pub(super) fn visible(&self) -> impl Iterator<Item = &Field> {
+        self.table.iter().filter(|field| self.shows(field))
+    }
+
     /// Stores a field. One that exists keeps its expiry if told so, else loses it. Returns whether it is new.
     pub(super) fn set(&mut self, name: &[u8], value: &[u8], keep_expiry: bool) -> bool {
         let h = hash(name);
+        if self.hides_any() && self.find(name).is_none() {
+            self.take(name);
+        }
         let Some(field) = self.table.find_hashed_mut(h, name) else {
             self.insert_new(h, Field::new(name, value, None));
             return true;
@@ -52,7 +85,12 @@ impl Fields {
         false
     }
 
+    /// Removes a field; false if there is none that is not hidden.
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
+        (!self.hides_any() || self.find(name).is_some()) && self.take(name)
+    }
+
+    fn take(&mut self, name: &[u8]) -> bool {
         let h = hash(name);
         let Some(field) = self.table.remove_hashed(h, name) else { return false };
         self.bytes -= field.allocated_bytes();
@@ -127,6 +165,7 @@ impl Clone for Fields {
         for field in self.table.iter() {
             copy.insert_new(hash(field.name()), field.clone());
         }
+        copy.hidden_ms = self.hidden_ms;
         copy
     }
 }

@@ -287,3 +287,38 @@ proptest! {
         }
     }
 }
+
+/// What is due but has to stay is neither found nor drawn, and makes way for what is stored in its place.
+#[test]
+fn what_is_hidden_counts_and_is_not_found() {
+    let mut hash = numbered(40, DEFAULT);
+    (0..30).for_each(|n| assert!(hash.set_expiry(format!("field:{n}").as_bytes(), Some(5))));
+    hash.hide_due(4);
+    assert_eq!((hash.visible_len(), hash.visible().count()), (40, 40));
+    hash.hide_due(5);
+    assert_eq!((hash.len(), hash.visible_len(), hash.visible().count()), (40, 10, 10));
+    let (hidden, seen) = (b"field:7", b"field:35");
+    assert!(!hash.contains(hidden) && hash.contains(seen));
+    assert_eq!(
+        (hash.get(hidden), hash.expiry(hidden), hash.stored_expiry(hidden)),
+        (None, None, Some(Some(5)))
+    );
+    assert!(!hash.remove(hidden) && !hash.set_expiry(hidden, None));
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut drawn = Vec::new();
+    hash.sample(12, &mut rng, |name, _| drawn.push(name.to_vec()));
+    assert_eq!(drawn.len(), 10);
+    hash.random_many(100, &mut rng, |name, _| drawn.push(name.to_vec()));
+    drawn.extend((0..100).filter_map(|_| Some(hash.random(&mut rng)?.0.to_vec())));
+    let mut cursor = hash.scan(0, 10, |name, _| drawn.push(name.to_vec()));
+    while cursor != 0 {
+        cursor = hash.scan(cursor, 10, |name, _| drawn.push(name.to_vec()));
+    }
+    assert!(drawn.len() == 220 && drawn.iter().all(|name| hash.contains(name)));
+    // A clone hides them as well.
+    assert_eq!(hash.clone().visible_len(), 10);
+    assert!(hash.set_keeping_expiry(hidden, b"new", DEFAULT), "it is a new one");
+    assert_eq!((hash.len(), hash.visible_len(), hash.expiry(hidden)), (40, 11, Some(None)));
+    assert_eq!(hash.expire_due(5, usize::MAX, |_| {}), 29);
+    assert_eq!((hash.len(), hash.visible_len()), (11, 11));
+}
