@@ -142,6 +142,7 @@ impl Leader {
                 leases.excuse(now_ns);
             }
             for (node, member) in &map.members {
+                leases.meet(*node, member.incarnation, now_ns);
                 let (over, silent_ns) = (leases.is_over(*node, now_ns), leases.silent_ns(*node, now_ns));
                 let mut is_heard = false;
                 if member.standing == Standing::Down {

@@ -22,12 +22,14 @@ pub struct Leases {
     elected_ns: u64,
     confirmed_ns: u64,
     heard_ns: BTreeMap<NodeId, u64>,
+    /// The process of each member, and when it was first known of.
+    met: BTreeMap<NodeId, (u64, u64)>,
 }
 
 impl Leases {
     /// The leases of one who found out at `now_ns` that it was elected.
     pub fn new(now_ns: u64) -> Leases {
-        Leases { elected_ns: now_ns, confirmed_ns: 0, heard_ns: BTreeMap::new() }
+        Leases { elected_ns: now_ns, confirmed_ns: 0, heard_ns: BTreeMap::new(), met: BTreeMap::new() }
     }
 
     /// Notes that this node was the leader at some moment after `asked_ns`.
@@ -48,6 +50,14 @@ impl Leases {
         self.elected_ns = now_ns;
     }
 
+    /// Notes the process of a member: a new one has had no time yet to ask for anything, and is not silent for that.
+    pub fn meet(&mut self, node: NodeId, incarnation: u64, now_ns: u64) {
+        let met = self.met.entry(node).or_insert((incarnation, now_ns));
+        if met.0 != incarnation {
+            *met = (incarnation, now_ns);
+        }
+    }
+
     /// Whether nothing that was granted to `node` is good any more.
     pub fn is_over(&self, node: NodeId, now_ns: u64) -> bool {
         self.silent_ns(node, now_ns) > (LEASE_MS + MARGIN_MS) * MS
@@ -60,7 +70,9 @@ impl Leases {
 
     /// For how long nothing was granted to `node`.
     pub fn silent_ns(&self, node: NodeId, now_ns: u64) -> u64 {
-        now_ns.saturating_sub(self.heard_ns.get(&node).copied().unwrap_or(0).max(self.elected_ns))
+        let heard_ns = self.heard_ns.get(&node).copied().unwrap_or(0);
+        let met_ns = self.met.get(&node).map_or(0, |met| met.1);
+        now_ns.saturating_sub(heard_ns.max(met_ns).max(self.elected_ns))
     }
 }
 

@@ -508,6 +508,7 @@ pub(super) fn nobody_serves(worker: &Worker, partitions: &[u8]) -> Vec<u8> {
     let map = cluster.map();
     let silent = partitions.iter().find(|partition| map.is_unserved(**partition));
     let why = match silent {
+        _ if cluster.contact.search().is_some() => "this node waits to be let into its cluster".to_string(),
         _ if !cluster.has_lease() => "this node hears of no leader that most voters follow".to_string(),
         Some(partition) => {
             let holders = &map.partitions[usize::from(*partition)].in_sync;

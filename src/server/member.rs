@@ -451,13 +451,21 @@ impl This {
         let password = self.state.config.text(id::REQUIREPASS);
         let asked = async { timeout(peer::HANDSHAKE, mesh::nodes(seed, &password)).await.ok() };
         let asked = if seed.contains('@') { None } else { asked.await };
-        let told = asked.and_then(Result::ok).and_then(|nodes| told(seed, &nodes));
-        let address = told.or_else(|| named(seed));
+        let answer = asked.and_then(Result::ok).unwrap_or_default();
+        let is_shut = answer.contains("-NOAUTH") || answer.contains("-WRONGPASS");
+        let hint = if is_shut {
+            " (it tells nothing without its password: is requirepass the same here?)"
+        } else {
+            ""
+        };
+        let address = told(seed, &answer).or_else(|| named(seed));
         let Some(address) = address else {
-            return Err("it does not tell its cluster-port: name it host:port@cluster-port".into());
+            return Err(
+                format!("it does not tell its cluster-port: name it host:port@cluster-port{hint}").into()
+            );
         };
         match self.join_at(&address).await {
-            Err(error) if !error.is::<StoreError>() => Err(format!("{address}: {error}").into()),
+            Err(error) if !error.is::<StoreError>() => Err(format!("{address}: {error}{hint}").into()),
             joined => joined,
         }
     }

@@ -146,3 +146,27 @@ fn copies_that_no_node_can_hold_are_missed_aloud() {
     // Logs name a node by where it is found, too.
     assert!(cluster.logs().contains(&format!("({})", cluster.nodes[1].resp_addr())), "{}", cluster.logs());
 }
+
+/// A node that lost its directory comes back under another name: there are two at its address then, and the one that is gone is forgotten by it.
+#[test]
+fn who_comes_back_without_its_directory_takes_the_place_of_one_that_may_be_forgotten() {
+    let mut cluster = Cluster::start(3);
+    let addr = cluster.nodes[0].resp_addr();
+    let mut gone = cluster.nodes.remove(2);
+    signal(&gone, "KILL");
+    gone.wait(PATIENCE).expect("it ends");
+    eventually(addr, "CLUSTER STATUS", |status| {
+        status.contains("holds nothing any more; if it does not come back")
+    });
+    let (place, dir) = (gone.resp_addr(), gone.dir().join("new"));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let mut again = harness::command();
+    again.args(["--workers", "2", "--join", &addr.to_string()]);
+    Place { addr: place, cluster_port: cluster_port(&gone), dir }.tell(&mut again);
+    let again = Server::other(again, Some(place), None).expect("it starts again");
+    eventually(addr, "CLUSTER STATUS", |status| status.contains("is at its address"));
+    assert_eq!(ask(addr, &format!("CLUSTER FORGET {place}")), "+OK");
+    eventually(addr, "CLUSTER STATUS", |status| !status.contains("DOWN") && !status.contains("not reached"));
+    cluster.nodes.push(again);
+    cluster.settle(3);
+}

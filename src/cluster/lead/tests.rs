@@ -153,3 +153,25 @@ fn an_odd_number_votes_and_the_living_first() {
     // Who has no log yet cannot vote.
     assert_eq!(choose_voters(&map, &set(&[1, 2, 3]), &set(&[]), all), None);
 }
+
+/// Who had just joined was taken out at once, as it had not asked for anything since the leader was elected, and taken back.
+#[test]
+fn who_joins_or_comes_back_in_a_new_process_has_time_to_ask() {
+    let (mut map, mut leader) = (cluster(2), Leader::default());
+    leader.lead(1);
+    leader.proved(1, 1000 * MS, &map, 1000 * MS);
+    let late = wait(&map, &mut leader, 1000, 1600);
+    leader.proved(1, late, &map, late);
+    assert!(leader.grant(&map, asker(&map, 1), late).is_ok());
+    let late = wait(&map, &mut leader, 1600, 1800);
+    map.apply(Change::Down(2));
+    leader.wants(&map, late);
+    map.apply(Change::Join(member(3)));
+    map.apply(Change::Join(Member { incarnation: 21, ..member(2) }));
+    let changes = leader.wants(&map, late + MS);
+    assert!(![2, 3].iter().any(|node| changes.contains(&Change::Down(*node))), "{changes:?}");
+    // Not for ever.
+    let late = wait(&map, &mut leader, 1801, 2600);
+    let changes = leader.wants(&map, late);
+    assert!([2, 3].iter().all(|node| changes.contains(&Change::Down(*node))), "{changes:?}");
+}

@@ -6,7 +6,7 @@
 //!
 //! What MOVE and FAILOVER place by hand stays there whatever the plan thinks of it, until REBALANCE leaves everything to the plan again.
 
-use super::view::{find, name_of, slots_text};
+use super::view::{find, find_one, name_of, slots_text};
 use crate::cluster::metadata::{Change, Member, Metadata, NodeId, Outcome, Refusal, Standing};
 use crate::cluster::plan::forecast;
 use crate::command::blocking::{self, Nothing, Timeout};
@@ -89,7 +89,7 @@ pub fn failover(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// CLUSTER FORGET node [FORCE]: with FORCE what only that node had is given up, and begins anew at others.
 pub fn forget(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let map = map(cx)?;
-    let node = find(&map, &args[2])?;
+    let node = find_one(&map, &args[2], true)?;
     let gives_up = match args.get(3) {
         None => false,
         Some(word) if args.len() == 4 && parse::is(word, "force") => true,

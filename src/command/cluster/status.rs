@@ -32,7 +32,8 @@ pub fn status(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
         text += &format!(", whose lease lasts {} ms", cluster.lease_left_ms());
     }
     text.push('\n');
-    let unreached = cluster.contact.unreached(cluster.now_ns());
+    let mut unreached = cluster.contact.unreached(cluster.now_ns());
+    unreached.retain(|node, _| map.members.contains_key(node));
     troubles(cluster, &map, &unreached, &mut text);
     if map.is_founded() {
         let is_leased = cluster.has_lease();
@@ -42,6 +43,7 @@ pub fn status(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
         partitions(&map, &mut text);
         placed(&map, &mut text);
         drained(&map, &mut text);
+        gone(&map, &mut text);
     }
     cx.out.verbatim(*b"txt", text.as_bytes());
     Ok(())
@@ -158,6 +160,25 @@ fn placed(map: &Metadata, text: &mut String) {
     }
     let there = map.pins.iter().filter(|(number, node)| map.primary(**number) == Some(**node)).count();
     *text += &format!("placed by hand: {} partitions, {there} of them there by now\n", map.pins.len());
+}
+
+/// Those that are down and have nothing any more, as others have it: they may come back, but need not.
+fn gone(map: &Metadata, text: &mut String) {
+    let is_gone =
+        |member: &&Member| member.standing == Standing::Down && count(map, |a| a.involves(member.id)) == 0;
+    for member in map.members.values().filter(is_gone) {
+        let again = |other: &&Member| {
+            other.id != member.id && (&other.host, other.port) == (&member.host, member.port)
+        };
+        let successor = map.members.values().find(again).map_or_else(String::new, |other| {
+            format!(", and {:016x} is at its address, as a node is that comes back without its dir", other.id)
+        });
+        *text += &format!(
+            "down: node {} holds nothing any more{successor}; if it does not come back: CLUSTER FORGET {:016x}\n",
+            member.name(),
+            member.id
+        );
+    }
 }
 
 fn drained(map: &Metadata, text: &mut String) {

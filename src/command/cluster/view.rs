@@ -127,16 +127,24 @@ pub fn name_of(id: NodeId) -> String {
     format!("{id:040x}")
 }
 
-/// The member that an administrator names: by its name, with or without the zeros before it, or by its client address.
-pub fn find(map: &Metadata, name: &[u8]) -> Result<NodeId, CmdError> {
+/// The member that an administrator names: by its name, with or without the zeros before it, or by its client address. One that lost its
+/// `dir` comes back under another name at the same address: that is the one meant, unless `is_gone` asks for one that is down.
+pub fn find_one(map: &Metadata, name: &[u8], is_gone: bool) -> Result<NodeId, CmdError> {
     let text = String::from_utf8_lossy(name);
     let by_address = |member: &&Member| format!("{}:{}", member.host, member.port) == text;
     let by_name = || match text.len() {
         16 | 40 => NodeId::from_str_radix(&text, 16).ok().filter(|id| map.members.contains_key(id)),
         _ => None,
     };
-    let found = by_name().or_else(|| map.members.values().find(by_address).map(|member| member.id));
+    let likely = |member: &&Member| (member.standing == Standing::Down) != is_gone;
+    let found =
+        by_name().or_else(|| map.members.values().filter(by_address).min_by_key(likely).map(|m| m.id));
     found.ok_or_else(|| CmdError::with(format!("ERR Unknown node {text}")))
+}
+
+/// The member that an administrator names, as [`find_one`] of those that are up.
+pub fn find(map: &Metadata, name: &[u8]) -> Result<NodeId, CmdError> {
+    find_one(map, name, false)
 }
 
 /// The first and the last slot of a partition.
