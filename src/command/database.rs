@@ -40,16 +40,16 @@ pub const COMMANDS: &[Command] = &[
         .categories(category::KEYSPACE.or(category::DANGEROUS))
         .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
         .doc("1.0.0", "pattern", "Returns all key names that match a pattern."),
-    row("randomkey", 1, randomkey).tips(&["request_policy:all_shards", "nondeterministic_output"]).doc(
-        "1.0.0",
-        "",
-        "Returns a random key name from the database.",
-    ),
-    row("scan", -2, scan_).tips(&["nondeterministic_output", "request_policy:special"]).doc(
-        "2.8.0",
-        "cursor [MATCH pattern] [COUNT count] [TYPE type]",
-        "Iterates over the key names in the database.",
-    ),
+    row("randomkey", 1, randomkey)
+        .tips(&["request_policy:all_shards", "response_policy:special", "nondeterministic_output"])
+        .doc("1.0.0", "", "Returns a random key name from the database."),
+    row("scan", -2, scan_)
+        .tips(&["nondeterministic_output", "request_policy:special", "response_policy:special"])
+        .doc(
+            "2.8.0",
+            "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+            "Iterates over the key names in the database.",
+        ),
     command("swapdb", 3, Group::Server, swapdb)
         .flags(flags([ALL_AT_ONCE, flag::FAST]))
         .categories(category::KEYSPACE.or(category::DANGEROUS))

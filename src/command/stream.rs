@@ -23,7 +23,7 @@ pub(super) const fn behind_streams(from: i32) -> KeySpec {
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
-    command("xadd", -5, Group::Stream, xadd).flags(WRITE).keys(spec::UPDATE).doc(
+    command("xadd", -5, Group::Stream, xadd).flags(WRITE).keys(spec::UPDATE).tips(&["nondeterministic_output"]).doc(
         "5.0.0",
         "key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]",
         "Appends a new message to a stream. Creates the key if it doesn't exist.",
@@ -59,7 +59,7 @@ pub const COMMANDS: &[Command] = &[
         "key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]",
         "An internal command for replicating stream values.",
     ),
-    command("xtrim", -4, Group::Stream, xtrim).flags(flag::WRITE).keys(spec::DELETE).doc(
+    command("xtrim", -4, Group::Stream, xtrim).flags(flag::WRITE).keys(spec::DELETE).tips(&["nondeterministic_output"]).doc(
         "5.0.0",
         "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]",
         "Deletes messages from the beginning of a stream.",

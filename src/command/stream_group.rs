@@ -20,12 +20,12 @@ pub const COMMANDS: &[Command] = &[
         "key group id [id ...]",
         "Returns the number of messages that were successfully acknowledged by the consumer group member of a stream.",
     ),
-    command("xautoclaim", -6, Family::Stream, xautoclaim).flags(WRITE).keys(spec::DELETE).doc(
+    command("xautoclaim", -6, Family::Stream, xautoclaim).flags(WRITE).keys(spec::DELETE).tips(&["nondeterministic_output"]).doc(
         "6.2.0",
         "key group consumer min-idle-time start [COUNT count] [JUSTID]",
         "Changes, or acquires, ownership of messages in a consumer group, as if the messages were delivered to as consumer group member.",
     ),
-    command("xclaim", -6, Family::Stream, xclaim).flags(WRITE).keys(spec::UPDATE).doc(
+    command("xclaim", -6, Family::Stream, xclaim).flags(WRITE).keys(spec::UPDATE).tips(&["nondeterministic_output"]).doc(
         "5.0.0",
         "key group consumer min-idle-time id [id ...] [IDLE ms] [TIME unix-time-milliseconds] [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID lastid]",
         "Changes, or acquires, ownership of a message in a consumer group, as if the message was delivered a consumer group member.",
@@ -65,7 +65,7 @@ pub const COMMANDS: &[Command] = &[
                     "Sets the last-delivered ID of a consumer group.",
                 ),
         ]),
-    command("xpending", -3, Family::Stream, xpending).flags(flag::READONLY).keys(spec::READ).doc(
+    command("xpending", -3, Family::Stream, xpending).flags(flag::READONLY).keys(spec::READ).tips(&["nondeterministic_output"]).doc(
         "5.0.0",
         "key group [[IDLE min-idle-time] start end count [consumer]]",
         "Returns the information and entries from a stream consumer group's pending entries list.",

@@ -15,6 +15,7 @@ pub const COMMANDS: &[Command] =
             command("xinfo|consumers", 4, Family::Stream, consumers)
                 .flags(flag::READONLY)
                 .keys(spec::SUB_READ)
+                .tips(&["nondeterministic_output"])
                 .doc("5.0.0", "key group", "Returns a list of the consumers in a consumer group."),
             command("xinfo|groups", 3, Family::Stream, groups)
                 .flags(flag::READONLY)

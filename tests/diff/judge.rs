@@ -187,6 +187,13 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
+        why: "Valkey 8 counts anew what a group has read where entries of its stream are missing",
+        seen: |request, old, new| {
+            let asked = [&b"xinfo"[..], b"exec"].iter().any(|name| request[0].eq_ignore_ascii_case(name));
+            asked && without_read_counts(old) == without_read_counts(new)
+        },
+    },
+    Known {
         why: "Valkey 9 names the member that has no place, and what GEOSEARCH needs one of",
         seen: |_, old, new| {
             let geo = |text: &[u8]| {
@@ -218,6 +225,30 @@ const KNOWN: &[Known] = &[
         },
     },
 ];
+
+/// `value` without how many entries groups of streams have read, and have still to read.
+fn without_read_counts(value: &Value) -> Value {
+    let counts = |name: &Value| matches!(name.text(), Some(b"entries-read" | b"lag"));
+    match value {
+        Value::Array(items) => {
+            let mut items = items.iter();
+            let mut kept = Vec::new();
+            while let Some(item) = items.next() {
+                if counts(item) {
+                    items.next();
+                } else {
+                    kept.push(without_read_counts(item));
+                }
+            }
+            Value::Array(kept)
+        }
+        Value::Map(pairs) => {
+            let kept = pairs.iter().filter(|(name, _)| !counts(name));
+            Value::Map(kept.map(|(name, value)| (name.clone(), without_read_counts(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
 
 /// The request that `request`, if it is a script that runs its arguments, runs.
 fn inner(request: &[Vec<u8>]) -> &[Vec<u8>] {
