@@ -792,8 +792,8 @@ impl This {
                 Action::Propose(reason, change) => {
                     drop(spawn_local(Rc::clone(self).propose_for(reason, change)));
                 }
-                Action::AskPositions { partition, epoch, nodes } => {
-                    drop(spawn_local(Rc::clone(self).ask_positions((partition, epoch), nodes)));
+                Action::AskPositions { node, partitions } => {
+                    drop(spawn_local(Rc::clone(self).ask_positions(node, partitions)));
                 }
             }
         }
@@ -819,28 +819,21 @@ impl This {
         self.carry_out(actions);
     }
 
-    async fn ask_positions(self: Rc<Self>, (number, epoch): (u8, u64), nodes: Vec<NodeId>) {
-        let mut told = Ok(Vec::with_capacity(nodes.len()));
-        for node in nodes {
-            match (self.position(node, number, epoch).await, &mut told) {
-                (Ok(position), Ok(all)) => all.push((node, position)),
-                (Err(error), _) => {
-                    tracing::debug!("node {} does not say what it has: {error}", self.map().name(node));
-                    told = Err(node);
-                    break;
-                }
-                (Ok(_), Err(_)) => {}
-            }
+    async fn ask_positions(self: Rc<Self>, node: NodeId, partitions: Vec<(u8, u64)>) {
+        let told = self.told_positions(node, &partitions).await;
+        if let Err(error) = &told {
+            tracing::debug!("node {} does not say what it has: {error}", self.map().name(node));
         }
-        let now_ns = self.now_ns();
-        let actions = self.copies.borrow_mut().told_positions(&self.state, (number, epoch), told, now_ns);
+        let (told, now_ns) = (told.ok(), self.now_ns());
+        let mut copies = self.copies.borrow_mut();
+        let actions = copies.told_positions(&self.state, (node, &partitions), told.as_deref(), now_ns);
+        drop(copies);
         self.carry_out(actions);
     }
 
-    async fn position(&self, node: NodeId, number: u8, epoch: u64) -> Result<Position, Failure> {
-        let question = encode(&vec![(number, epoch)])?;
-        let answer = timeout(POSITION, self.ask(node, kind::POSITIONS, &question)).await??;
-        Ok(decode::<Vec<Position>>(&answer)?.first().copied().flatten())
+    async fn told_positions(&self, node: NodeId, asked: &[(u8, u64)]) -> Result<Vec<Position>, Failure> {
+        let answer = timeout(POSITION, self.ask(node, kind::POSITIONS, &encode(&asked)?)).await??;
+        decode(&answer)
     }
 
     /// What this node has as a replica, once it has the map by which that is asked.

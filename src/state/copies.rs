@@ -49,14 +49,12 @@ pub enum Action {
     Send(Arc<Feed>),
     /// The control plane is to be asked for a change. What came of it goes to [`Copies::proposed`].
     Propose(Reason, Change),
-    /// Replicas are to be asked what they have ([`positions`]). What they say goes to [`Copies::told_positions`].
+    /// A replica is to be asked what it has ([`positions`]). What it says goes to [`Copies::told_positions`].
     AskPositions {
-        /// Of which partition.
-        partition: u8,
-        /// In which epoch.
-        epoch: u64,
         /// Who.
-        nodes: Vec<NodeId>,
+        node: NodeId,
+        /// Of which partitions, and in which epochs.
+        partitions: Vec<(u8, u64)>,
     },
 }
 
@@ -65,8 +63,8 @@ pub enum Action {
 pub enum Reason {
     /// It is one of those asked for in turn.
     Care,
-    /// This partition cannot be served while one of its replicas does not answer.
-    Rise(u8),
+    /// What this node has a copy of cannot be served while it does not say what it has.
+    Rise(NodeId),
 }
 
 /// The copies of a member's partitions.
@@ -79,6 +77,8 @@ pub struct Copies {
     filling: BTreeMap<NodeId, u8>,
     /// Partitions that this node is to serve, and has to find out first what the replicas have.
     rising: BTreeMap<u8, Rise>,
+    /// What replicas are to be asked about next.
+    questions: BTreeMap<NodeId, Vec<(u8, u64)>>,
     /// Who has been reported to have caught up, and may be counted at any moment: answers wait for him even if he is fed anew.
     reported: BTreeSet<(u8, Turn, NodeId)>,
     /// Who is cut off, though the map does not say so yet.
@@ -115,6 +115,7 @@ impl Copies {
             feeds: BTreeMap::new(),
             filling: BTreeMap::new(),
             rising: BTreeMap::new(),
+            questions: BTreeMap::new(),
             reported: BTreeSet::new(),
             cut: BTreeSet::new(),
             wishes: VecDeque::new(),
@@ -132,11 +133,7 @@ impl Copies {
     /// What came of a change that was asked for; `None` if nobody knows.
     pub fn proposed(&mut self, reason: Reason, change: &Change, outcome: Option<Outcome>) -> Vec<Action> {
         match reason {
-            Reason::Rise(partition) => {
-                if let Some(rise) = self.rising.get_mut(&partition) {
-                    rise.asks = false;
-                }
-            }
+            Reason::Rise(node) => self.rising.values_mut().for_each(|rise| rise.forget(node)),
             Reason::Care => {
                 if let Change::Cut { replica, .. } = change {
                     self.note_cut(*replica, outcome);

@@ -26,7 +26,7 @@ pub struct Known {
 pub enum Body {
     Lease(Asker),
     Propose(Change),
-    Positions(u8, u64),
+    Positions(Vec<(u8, u64)>),
     Join(Member, u64),
     /// A request of a client, for a partition, with what was known when it was sent.
     Forward(Rc<Vec<Vec<u8>>>, Known),
@@ -40,7 +40,7 @@ pub enum Answer {
     Done,
     Lease(u64),
     Outcome(Outcome),
-    Position(Position),
+    Positions(Vec<Position>),
     Reply(Rc<Vec<u8>>),
 }
 

@@ -281,9 +281,11 @@ pub fn handle(w: &mut World, at: usize, conn: ConnId, id: u64, body: Body) {
         Body::Propose(change) => consensus::propose(w, at, Entry::Change(change), move |w, outcome| {
             network::reply(w, conn, id, outcome.ok().map(Answer::Outcome));
         }),
-        Body::Positions(number, epoch) => {
-            let position = copies::positions(&w.nodes[at].state, number, epoch);
-            network::reply(w, conn, id, position.ok().map(Answer::Position));
+        Body::Positions(asked) => {
+            let state = &w.nodes[at].state;
+            let positions = asked.iter().map(|(number, epoch)| copies::positions(state, *number, *epoch));
+            let positions = positions.collect::<Result<Vec<Position>, _>>();
+            network::reply(w, conn, id, positions.ok().map(Answer::Positions));
         }
         Body::Join(member, replaces) => {
             if w.nodes[at].raft.role == Role::Leader {
@@ -444,9 +446,7 @@ fn carry_out(w: &mut World, at: usize, actions: Vec<Action>) {
         match action {
             Action::Send(feed) => crate::data::begin_feed(w, at, feed),
             Action::Propose(reason, change) => propose_for(w, at, reason, change),
-            Action::AskPositions { partition, epoch, nodes } => {
-                ask_positions(w, at, (partition, epoch), nodes, Vec::new());
-            }
+            Action::AskPositions { node, partitions } => ask_positions(w, at, node, partitions),
         }
     }
 }
@@ -460,39 +460,17 @@ fn propose_for(w: &mut World, at: usize, reason: Reason, change: Change) {
     });
 }
 
-fn ask_positions(
-    w: &mut World,
-    at: usize,
-    partition: (u8, u64),
-    mut nodes: Vec<NodeId>,
-    mut told: Vec<(NodeId, Position)>,
-) {
-    if nodes.is_empty() {
-        return told_positions(w, at, partition, Ok(told));
-    }
-    let node = nodes.remove(0);
-    let body = Body::Positions(partition.0, partition.1);
-    ask(w, at, consensus::place(node), body, 500 * MS, move |w, heard| match heard {
-        Heard::Answer(Answer::Position(position)) => {
-            told.push((node, position));
-            ask_positions(w, at, partition, nodes, told);
-        }
-        // It is asked again by the next look, which need not be soon.
-        _ => told_positions(w, at, partition, Err(node)),
+fn ask_positions(w: &mut World, at: usize, id: NodeId, partitions: Vec<(u8, u64)>) {
+    let body = Body::Positions(partitions.clone());
+    ask(w, at, consensus::place(id), body, 500 * MS, move |w, heard| {
+        let told =
+            if let Heard::Answer(Answer::Positions(positions)) = heard { Some(positions) } else { None };
+        w.note(|| format!("n{at} hears from n{} of positions {partitions:?}: {told:?}", id - 1));
+        let node = &mut w.nodes[at];
+        let now_ns = node.state.cluster.now_ns();
+        let actions = node.copies.told_positions(&node.state, (id, &partitions), told.as_deref(), now_ns);
+        carry_out(w, at, actions);
     });
-}
-
-fn told_positions(
-    w: &mut World,
-    at: usize,
-    partition: (u8, u64),
-    told: Result<Vec<(NodeId, Position)>, NodeId>,
-) {
-    w.note(|| format!("n{at} hears of positions in {partition:?}: {told:?}"));
-    let node = &mut w.nodes[at];
-    let now_ns = node.state.cluster.now_ns();
-    let actions = node.copies.told_positions(&node.state, partition, told, now_ns);
-    carry_out(w, at, actions);
 }
 
 // Leaving.

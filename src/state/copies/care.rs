@@ -29,7 +29,7 @@ impl Copies {
                 if assignment.primary() != Some(self.me) {
                     continue;
                 }
-                self.rise(number, assignment);
+                self.rise(state, number, assignment, now_ns);
                 self.bring_in(state, (number, assignment), (map.version, now_ns), &mut news);
                 // Nobody is served meanwhile: not before it can be asked for.
                 if self.wishes.is_empty() {
@@ -42,6 +42,8 @@ impl Copies {
             if !news.caught_up.is_empty() {
                 wishes.push(Change::InSync { primary: self.me, caught_up: news.caught_up });
             }
+            let asked = std::mem::take(&mut self.questions).into_iter();
+            self.actions.extend(asked.map(|(node, partitions)| Action::AskPositions { node, partitions }));
             // What was found while others are under way is found again.
             if self.wishes.is_empty() {
                 self.wishes.extend(wishes);

@@ -4,68 +4,84 @@ use super::{Action, Copies, Position, Reason, STUCK_NS};
 use crate::cluster::metadata::{Assignment, Change, NodeId};
 use crate::state::State;
 use crate::state::replication::Role;
+use std::collections::BTreeMap;
 
 /// An attempt to become a primary.
 pub(super) struct Rise {
-    pub(super) epoch: u64,
-    pub(super) since_ns: u64,
-    /// Whether the replicas are being asked.
-    pub(super) asks: bool,
+    epoch: u64,
+    since_ns: u64,
+    /// What the replicas have that were asked, as far as they have said it.
+    told: BTreeMap<NodeId, Option<Position>>,
+}
+
+impl Rise {
+    pub(super) fn new(epoch: u64, since_ns: u64) -> Rise {
+        Rise { epoch, since_ns, told: BTreeMap::new() }
+    }
+
+    /// Has who did not answer asked again.
+    pub(super) fn forget(&mut self, node: NodeId) {
+        if self.told.get(&node).is_some_and(Option::is_none) {
+            self.told.remove(&node);
+        }
+    }
 }
 
 impl Copies {
-    /// Has the replicas of a partition asked what they have, if that is to be known.
-    pub(super) fn rise(&mut self, number: u8, assignment: &Assignment) {
-        let Some(rise) = self.rising.get_mut(&number) else { return };
-        if rise.epoch != assignment.epoch || rise.asks {
-            return;
+    /// Has the replicas of a partition asked what they have, if that is to be known, and begins once it is.
+    pub(super) fn rise(&mut self, state: &State, number: u8, assignment: &Assignment, now_ns: u64) {
+        let epoch = assignment.epoch;
+        let Some(rise) = self.rising.get_mut(&number).filter(|rise| rise.epoch == epoch) else { return };
+        for node in assignment.replicas() {
+            rise.told.entry(*node).or_insert_with(|| {
+                self.questions.entry(*node).or_default().push((number, epoch));
+                None
+            });
         }
-        rise.asks = true;
-        let (epoch, nodes) = (assignment.epoch, assignment.replicas().to_vec());
-        self.actions.push(Action::AskPositions { partition: number, epoch, nodes });
+        // Who had not said it may have been given up.
+        self.begin(state, (number, epoch), now_ns);
     }
 
-    /// What the replicas of a partition have, all of those who were asked; or one that did not say.
+    /// What a replica has of the partitions about which it was asked; nothing if it did not say.
     pub fn told_positions(
         &mut self,
         state: &State,
-        (number, epoch): (u8, u64),
-        told: Result<Vec<(NodeId, Position)>, NodeId>,
+        (node, asked): (NodeId, &[(u8, u64)]),
+        told: Option<&[Position]>,
         now_ns: u64,
     ) -> Vec<Action> {
-        let silent = match told {
-            Ok(positions) => {
-                self.begin(state, (number, epoch), &positions, now_ns);
-                None
+        let mut is_silent = false;
+        for (at, (number, epoch)) in asked.iter().enumerate() {
+            let Some(rise) = self.rising.get_mut(number).filter(|rise| rise.epoch == *epoch) else {
+                continue;
+            };
+            if let Some(position) = told.and_then(|told| told.get(at)) {
+                rise.told.insert(node, Some(*position));
+                self.begin(state, (*number, *epoch), now_ns);
+            } else if now_ns - rise.since_ns > STUCK_NS {
+                is_silent = true;
+            } else {
+                rise.forget(node);
             }
-            Err(node) => Some(node),
-        };
-        if let Some(rise) = self.rising.get_mut(&number) {
-            rise.asks = false;
-            if let Some(node) = silent.filter(|_| now_ns - rise.since_ns > STUCK_NS) {
-                tracing::warn!("node {} does not say what it has", state.cluster.map().name(node));
-                rise.asks = true;
-                let change = Change::Cut { primary: self.me, incarnation: self.incarnation, replica: node };
-                self.actions.push(Action::Propose(Reason::Rise(number), change));
-            }
+        }
+        if is_silent {
+            tracing::warn!("node {} does not say what it has", state.cluster.map().name(node));
+            let change = Change::Cut { primary: self.me, incarnation: self.incarnation, replica: node };
+            self.actions.push(Action::Propose(Reason::Rise(node), change));
         }
         std::mem::take(&mut self.actions)
     }
 
-    /// Makes the replicas alike and begins to serve, unless those who told what they have are not those that count any more.
-    fn begin(
-        &mut self,
-        state: &State,
-        (number, epoch): (u8, u64),
-        positions: &[(NodeId, Position)],
-        now_ns: u64,
-    ) {
+    /// Makes the replicas alike and begins to serve, once all of them have said what they have.
+    fn begin(&mut self, state: &State, (number, epoch): (u8, u64), now_ns: u64) {
         let map = state.cluster.map();
         let assignment = &map.partitions[usize::from(number)];
-        let (replicas, begun) = (assignment.replicas(), assignment.given_up);
-        if replicas.len() != positions.len() || positions.iter().any(|(node, _)| !replicas.contains(node)) {
+        let Some(rise) = self.rising.get(&number) else { return };
+        let told = |node: &NodeId| Some((*node, (*rise.told.get(node)?)?));
+        let Some(positions) = assignment.replicas().iter().map(told).collect::<Option<Vec<_>>>() else {
             return;
-        }
+        };
+        let begun = assignment.given_up;
         let mut partition = state.keyspace.enter(number);
         let Some(own) = &partition.replication else { return };
         if own.role != Role::Rising || own.epoch != epoch {
@@ -73,15 +89,15 @@ impl Copies {
         }
         let last = (own.made_in, own.sequence);
         for (node, has) in positions {
-            let feed = self.feed(*node, now_ns);
-            if *has == Some(last) {
+            let feed = self.feed(node, now_ns);
+            if has == Some(last) {
                 if let Some(own) = &mut partition.replication {
                     own.attach(feed, begun);
                 }
             } else {
                 // Answers wait for it.
                 partition.begin_fill(number, feed, (true, begun), map.version);
-                while partition.fill_on(number, *node, self.pace.part).is_some() {}
+                while partition.fill_on(number, node, self.pace.part).is_some() {}
             }
         }
         if let Some(own) = &mut partition.replication {

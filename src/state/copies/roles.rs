@@ -117,7 +117,7 @@ impl Copies {
             self.rising.remove(&number);
         } else {
             own.role = Role::Rising;
-            self.rising.insert(number, Rise { epoch: own.epoch, since_ns: now_ns, asks: false });
+            self.rising.insert(number, Rise::new(own.epoch, now_ns));
         }
     }
 

@@ -156,8 +156,9 @@ fn who_loses_a_partition_goes_on_with_the_others() {
     assert_eq!((one.role(3), one.role(4)), (Some(Role::Replica), Some(Role::Rising)));
     let epoch = one.map.partitions[4].epoch;
     let asked = one.copies.look(&one.state, one.now_ns);
-    assert!(matches!(asked[..], [Action::AskPositions { partition: 4, .. }]));
-    let actions = one.copies.told_positions(&one.state, (4, epoch), Ok(vec![(2, Some((0, 0)))]), one.now_ns);
+    let [Action::AskPositions { node: 2, partitions }] = &asked[..] else { panic!("it is asked") };
+    assert_eq!(partitions[..], [(4, epoch)]);
+    let actions = one.copies.told_positions(&one.state, (2, partitions), Some(&[Some((0, 0))]), one.now_ns);
     assert!(matches!(&actions[..], [Action::Send(feed)] if !feed.is_over()));
     assert_eq!(one.role(4), Some(Role::Primary));
 }
@@ -175,7 +176,8 @@ fn entries_of_one_number_may_differ() {
         (own.sequence, own.made_in) = (12, 3);
     }
     assert_eq!(one.role(3), Some(Role::Rising));
-    let actions = one.copies.told_positions(&one.state, (3, epoch), Ok(vec![(2, Some((4, 12)))]), one.now_ns);
+    let told = [Some((4, 12))];
+    let actions = one.copies.told_positions(&one.state, (2, &[(3, epoch)]), Some(&told), one.now_ns);
     let [Action::Send(feed)] = &actions[..] else { panic!("a feed begins") };
     assert_eq!(feed.end(), 3, "all there is, is sent");
 }
