@@ -303,6 +303,8 @@ fn a_password_is_wanted_here_too() {
 #[test]
 fn a_file_says_who_may_come_in() {
     let mut both = Both::start(&[]);
+    // Who is let in later is asked for a password.
+    both.memcached("version", "VERSION 1.6.18");
     let file = both.node.dir().join("users");
     let set = format!("CONFIG SET memcached-auth-file {}", file.display());
     let error = both.redis.line(&set).expect("a reply").to_string();
