@@ -204,6 +204,8 @@ pub struct Client {
     pub again: Option<OwnedArgs>,
     /// Requests that other nodes are to answer, in the order of their replies.
     pub forwarded: Vec<Forwarded>,
+    /// Whether any of them has a part that this node is to answer: what would be run here waits until that is done.
+    pub is_owed: bool,
     /// Whether the requests behind the last one wait until it is answered.
     pub is_barred: bool,
     /// Whether its requests come from another node, which is not to be sent elsewhere.
@@ -262,6 +264,7 @@ impl Client {
             would_wait: None,
             again: None,
             forwarded: Vec::new(),
+            is_owed: false,
             is_barred: false,
             is_peer: false,
             known: u64::MAX,

@@ -18,7 +18,7 @@ use crate::config::id;
 use crate::state::State;
 use crate::state::acl::User;
 use crate::state::clients::client_flag;
-use crate::state::cluster::Route;
+use crate::state::cluster::{Cluster, Route};
 use crate::state::keyspace::Held;
 use crate::state::partition::{SLOTS, SLOTS_PER_PARTITION, partition_of, slot};
 use crate::state::replication::Role;
@@ -220,6 +220,10 @@ pub fn forward(site: &mut Site, row: &'static Row, args: Args, held: &Held<'_>) 
     if site.client.forwarded.get(asked).is_some_and(|request| request.across.is_none()) {
         record::passed_on(site, row, args);
     }
+    if flow.is_none() && site.client.is_owed {
+        site.client.reads_copy = false;
+        return Some(Flow::Contended);
+    }
     flow
 }
 
@@ -386,7 +390,7 @@ pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> O
     let wanders = !site.client.is_peer
         && multi.queue.iter().any(|(row, args)| Across::is_needed(state, row, args.as_args()));
     if held.is_empty() && !wanders {
-        return None;
+        return site.client.is_owed.then_some(Flow::Contended);
     }
     if is_late(site, held) {
         site.client.refused = true;
@@ -409,7 +413,7 @@ pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> O
         && !multi.queue.iter().any(|(row, _)| is_about_the_asker(row.command));
     match route {
         Route::Held => return Some(Flow::Held),
-        Route::Here if stays => return None,
+        Route::Here if stays => return site.client.is_owed.then_some(Flow::Contended),
         _ if site.client.is_peer => site.client.refused = true,
         Route::At(_) | Route::Nowhere if sent && (route != Route::Nowhere || held.len() == 1) => {
             let part = Part {
@@ -468,11 +472,23 @@ fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
     let (mark, db, proto) = (site.out.mark(), site.client.db, site.out.proto);
     let caller = Caller::of(site.client);
     let across = None;
+    site.client.is_owed |= owes(&site.state.cluster, &parts);
     site.client.forwarded.push(Forwarded { mark, db, proto, parts, merge, is_silent: false, caller, across });
     // CLIENT CACHING is about the one command, or transaction, behind it.
     if let Some(tracked) = &mut site.client.tracking {
         tracked.caching = false;
     }
+}
+
+/// Whether any of these parts is this node's own. They are run in their turn, once the whole batch was looked at.
+pub fn owes(cluster: &Cluster, parts: &[Part]) -> bool {
+    parts.iter().any(|part| match part.target {
+        Target::Partition(partition) => cluster.leads(partition),
+        Target::Node(node) => node == cluster.me(),
+        Target::Cover(cover) => {
+            (0..=u8::MAX).any(|partition| cover.has(partition) && cluster.leads(partition))
+        }
+    })
 }
 
 fn push_across(site: &mut Site, across: Across) {

@@ -76,6 +76,9 @@ pub fn call(site: &mut Site, request: &Request, raw: &[u8], progress: &mut Progr
     if forward::text(site, request, raw) {
         return Flow::Next;
     }
+    if site.client.is_owed {
+        return Flow::Contended;
+    }
     let flow = run(site, request, progress);
     ran(site, flow, progress)
 }
@@ -99,6 +102,9 @@ pub fn call_binary(site: &mut Site, frame: &Frame, raw: &[u8], progress: &mut Pr
     }
     if forward::binary(site, frame, raw) {
         return Flow::Next;
+    }
+    if site.client.is_owed {
+        return Flow::Contended;
     }
     let flow = binary::run(site, frame, progress);
     ran(site, flow, progress)

@@ -92,6 +92,7 @@ type Asked = (NodeId, Reply);
 /// up to `until`, which what was answered by somebody, however long that took, puts off.
 pub(super) async fn answer(worker: &Rc<Worker>, client: &mut Client, out: &mut Output, until: &mut Instant) {
     let mut forwarded = std::mem::take(&mut client.forwarded);
+    client.is_owed = false;
     if !super::settings::known(worker, client, *until).await {
         client.killed = true;
         return;

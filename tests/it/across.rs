@@ -107,6 +107,56 @@ fn monitors_see_what_the_clients_of_their_node_ask() {
     }
 }
 
+/// What several nodes answer has a part at the client's own, which was run after all that stood behind it in the batch: `DEL a b` and
+/// `GET a` in one pipeline answered the old value, and what was set right behind a FLUSHALL was flushed.
+#[test]
+fn a_pipeline_is_run_in_its_order_whichever_nodes_have_parts_in_it() {
+    let cluster = Cluster::start(3);
+    for node in &cluster.nodes {
+        let mut client = node.connect();
+        for i in 0..20 {
+            let [a, b, c] = ["a", "bb", "ccc"].map(|name| format!("{name}{i}"));
+            let asked: [&[&str]; 13] = [
+                &["MSET", &a, "1", &b, "1", &c, "1"],
+                &["GET", &a],
+                &["DEL", &a, &b, &c],
+                &["GET", &a],
+                &["SET", &a, "2"],
+                &["MGET", &a, &b, &c],
+                &["SET", &a, "3"],
+                &["FLUSHALL"],
+                &["DBSIZE"],
+                &["SET", &a, "4"],
+                &["MULTI"],
+                &["GET", &a],
+                &["EXEC"],
+            ];
+            for request in asked {
+                client.send(request).expect("sent");
+            }
+            let replies: Vec<String> =
+                asked.iter().map(|_| client.recv().expect("a reply").to_string()).collect();
+            let nil = "nil";
+            let expected = [
+                "+OK",
+                "\"1\"",
+                ":3",
+                nil,
+                "+OK",
+                &format!("[\"2\" {nil} {nil}]"),
+                "+OK",
+                "+OK",
+                ":0",
+                "+OK",
+                "+OK",
+                "+QUEUED",
+                "[\"4\"]",
+            ];
+            assert_eq!(replies, expected, "{}", cluster.logs());
+        }
+    }
+}
+
 /// SSUBSCRIBE was sent on to the node of the channel's slot, where whoever stood for the client was subscribed: it heard nothing, and
 /// everything else between the two nodes was refused from then on.
 #[test]

@@ -117,7 +117,7 @@ fn run(w: &mut World, at: usize, request: &[Vec<u8>], as_peer: bool) -> Ran {
     assert_eq!(flow, Flow::Next, "nobody else is in a partition");
     let forwarded = client.forwarded.pop();
     let (refused, waits) = (std::mem::take(&mut client.refused), std::mem::take(&mut client.waits));
-    client.is_unsettled = false;
+    (client.is_unsettled, client.is_owed) = (false, false);
     let waits = if w.errs(Fault::AcknowledgesEarly, 100) { Waits::default() } else { waits };
     if refused {
         return Ran::Refused;

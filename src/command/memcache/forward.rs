@@ -5,7 +5,7 @@
 
 use crate::cluster::metadata::NodeId;
 use crate::command::call::Site;
-use crate::command::forward::{Caller, Forwarded, Merge, Part, Target};
+use crate::command::forward::{Caller, Forwarded, Merge, Part, Target, owes};
 use crate::state::partition::partition_of;
 use shoal_protocol::memcache::binary::{self, Frame, Status};
 use shoal_protocol::memcache::{Fault, KeyScratch, Request, Tokens};
@@ -150,6 +150,7 @@ fn part(target: Target, raw: &[u8], is_repeatable: bool) -> Part {
 
 fn push(site: &mut Site, parts: Vec<Part>, merge: Merge) {
     let (mark, db) = (site.out.mark(), site.client.db);
+    site.client.is_owed |= owes(&site.state.cluster, &parts);
     site.client.forwarded.push(Forwarded {
         mark,
         db,
