@@ -36,7 +36,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { part: 16 << 10, window: 64 << 10 }
+        Pace { part: 8 << 10, window: 16 << 10 }
     }
 }
 
