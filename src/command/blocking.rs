@@ -14,6 +14,7 @@ use crate::state::State;
 use crate::state::clients::Mail;
 use crate::state::partition::partition_of;
 use crate::state::replication::Waits;
+use crate::state::stats::WorkerStats;
 use crate::state::waiting::Waiter;
 use crate::store::value::Stored;
 use crate::text::long_double::LongDouble;
@@ -242,10 +243,9 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
     };
     // What it may do can have changed since it began to wait.
     let counts = &stats.commands[row.id];
-    let (result, count) = match permission::admit_waiting(state, cx.client, row, args) {
-        Ok(()) => ((row.command.run)(&mut cx, args), &counts.failed),
-        Err(error) => (Err(error), &counts.rejected),
-    };
+    let admitted = permission::admit_waiting(state, cx.client, row, args);
+    let is_admitted = admitted.is_ok();
+    let result = admitted.and_then(|()| (row.command.run)(&mut cx, args));
     keys.note_effects(row.command, args);
     let mut waits = Waits::default();
     // A key of another type is none to wait for, as long as it has it; but a group is gone with its stream.
@@ -259,12 +259,16 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
         out.clear();
         out.error(error.text());
         state.count_error(stats, error.text());
+        let count = if is_admitted { &counts.failed } else { &counts.rejected };
         count.add(1);
     }
-    site.clock.lap();
-    let cost = Cost { nanos: site.clock.now_ns() - began_ns, reply: out.len() };
-    stats.commands[row.id].nanos.add(cost.nanos);
-    record::served(site, &waiter.client, row, args, cost);
+    if is_admitted {
+        site.clock.lap();
+        let cost = Cost { nanos: site.clock.now_ns() - began_ns, reply: out.len() };
+        counts.calls.add(1);
+        counts.nanos.add(cost.nanos);
+        record::served(site, &waiter.client, row, args, cost);
+    }
     for key in &waiter.keys {
         keys.with_partition(partition_of(key), |partition| partition.dequeue(waiter, key));
     }
@@ -296,6 +300,16 @@ pub fn ask_again(state: &State, client: &mut Client) {
         client.again = Some(again(blocked));
         end(state, client);
     }
+}
+
+/// Ends the wait of a connection in vain, which is a call that ran; false if it is being served this moment.
+pub fn give_up(state: &State, stats: &WorkerStats, client: &mut Client) -> bool {
+    let row = client.blocked.as_ref().map(|blocked| blocked.waiter.row);
+    let cancelled = cancel(state, client);
+    if let (true, Some(row)) = (cancelled, row) {
+        stats.commands[row].calls.add(1);
+    }
+    cancelled
 }
 
 /// Ends the wait of a connection from its own side; false if it is being served this moment.

@@ -115,7 +115,7 @@ fn is_exec(command: &Command) -> bool {
 
 /// The commands that act on a transaction rather than join it.
 fn runs_in_multi(command: &Command) -> bool {
-    matches!(command.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+    matches!(command.name, "exec" | "discard" | "quit" | "reset")
 }
 
 /// The checks every request passes before it is queued or run, in the order of what a client should hear first.
@@ -128,7 +128,7 @@ fn guard(site: &mut Site, row: &Row, args: Args, is_full: bool) -> Result<(), Cm
         super::permission::admit(site, row, args)?;
     }
     if site.client.multi.is_some() && flags.has(flag::NO_MULTI) {
-        return Err(error::NOT_IN_MULTI);
+        return Err(error::not_in_multi(row.command.name));
     }
     if !site.client.subscriptions.is_empty()
         && site.out.proto == Proto::Resp2
@@ -323,18 +323,21 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: &mu
     if let Err(error) = result {
         site.out.truncate(mark);
         site.out.error(error.text());
-        if !error.is_counted() {
-            state.count_error(stats, error.text());
+        match (error.is_counted(), error.is_of_script()) {
+            (true, _) => {}
+            (false, true) => state.count_made_up(stats, error.text()),
+            (false, false) => state.count_error(stats, error.text()),
         }
         counts.failed.add(1);
     }
     // Commands that a script runs have read the clock since.
     site.clock.lap();
     let cost = Cost { nanos: site.clock.now_ns() - began_ns, reply: site.out.len_since(mark) };
-    counts.calls.add(1);
-    counts.nanos.add(cost.nanos);
     // A request that waits counts once it is served.
-    site.client.commands += u64::from(site.client.blocked.is_none());
+    let ended = u64::from(site.client.blocked.is_none());
+    counts.calls.add(ended);
+    counts.nanos.add(cost.nanos * ended);
+    site.client.commands += ended;
     record::ran(site, row, args, cost);
 }
 

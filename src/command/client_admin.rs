@@ -12,10 +12,11 @@ use crate::config::id as directive;
 use crate::state::clients::{Mail, client_flag};
 use crate::state::pause::Paused;
 use shoal_protocol::resp::Args;
-use std::sync::atomic::Ordering;
 
 const ADMIN: Flags = flags([flag::ADMIN, flag::NOSCRIPT, flag::LOADING, flag::STALE]);
 const PLAIN: Flags = flags([flag::NOSCRIPT, flag::LOADING, flag::STALE]);
+/// Of those that concern their own connection alone.
+const OWN: Flags = PLAIN.or(flag::ALLOW_BUSY);
 
 const fn sub(name: &'static str, arity: i32, run: super::Run) -> Command {
     command(name, arity, Group::Connection, run).flags(PLAIN)
@@ -27,18 +28,18 @@ const NONDETERMINISTIC: &[&str] = &["nondeterministic_output"];
 pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, container)
     .doc("2.4.0", "", "A container for client connection commands.")
     .subcommands(&[
-        sub("client|caching", 3, tracking::caching).doc(
+        sub("client|caching", 3, tracking::caching).flags(OWN).doc(
             "6.0.0",
             "<YES | NO>",
             "Instructs the server whether to track the keys in the next request.",
         ),
-        sub("client|capa", -3, capa).doc(
+        sub("client|capa", -3, capa).flags(OWN).doc(
             "8.0.0",
             "capability [capability ...]",
             "Tells the server what the client is capable of.",
         ),
-        sub("client|getname", 2, getname).doc("2.6.9", "", "Returns the name of the connection."),
-        sub("client|getredir", 2, tracking::getredir).doc(
+        sub("client|getname", 2, getname).flags(OWN).doc("2.6.9", "", "Returns the name of the connection."),
+        sub("client|getredir", 2, tracking::getredir).flags(OWN).doc(
             "6.0.0",
             "",
             "Returns the client ID to which the connection's tracking notifications are redirected.",
@@ -48,8 +49,8 @@ pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, cont
             "",
             "Returns helpful text about the different subcommands.",
         ),
-        sub("client|id", 2, id).doc("5.0.0", "", "Returns the unique client ID of the connection."),
-        sub("client|import-source", 3, import_source).flags(ADMIN).doc(
+        sub("client|id", 2, id).flags(OWN).doc("5.0.0", "", "Returns the unique client ID of the connection."),
+        sub("client|import-source", 3, import_source).doc(
             "8.1.0",
             "<ON | OFF>",
             "Marks the client as one that imports data from another server.",
@@ -70,12 +71,12 @@ pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, cont
             "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
             "Lists open connections.",
         ),
-        sub("client|no-evict", 3, no_evict).flags(ADMIN).doc(
+        sub("client|no-evict", 3, no_evict).flags(ADMIN.or(flag::ALLOW_BUSY)).doc(
             "7.0.0",
             "<ON | OFF>",
             "Sets the client eviction mode of the connection.",
         ),
-        sub("client|no-touch", 3, no_touch).doc(
+        sub("client|no-touch", 3, no_touch).flags(OWN).doc(
             "7.2.0",
             "<ON | OFF>",
             "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
@@ -85,17 +86,17 @@ pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, cont
             "timeout [WRITE | ALL]",
             "Suspends commands processing.",
         ),
-        sub("client|reply", 3, reply).doc(
+        sub("client|reply", 3, reply).flags(OWN.or(flag::NO_MULTI)).doc(
             "3.2.0",
             "<ON | OFF | SKIP>",
             "Instructs the server whether to reply to commands.",
         ),
-        sub("client|setinfo", 4, setinfo).doc(
+        sub("client|setinfo", 4, setinfo).flags(OWN).doc(
             "7.2.0",
             "<LIB-NAME libname | LIB-VER libver>",
             "Sets information specific to the client or connection.",
         ),
-        sub("client|setname", 3, setname).doc("2.6.9", "connection-name", "Sets the connection name."),
+        sub("client|setname", 3, setname).flags(OWN).doc("2.6.9", "connection-name", "Sets the connection name."),
         sub("client|tracking", -3, tracking::tracking).doc(
             "6.0.0",
             "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
@@ -212,22 +213,15 @@ fn capa(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 /// CLIENT INFO
-fn info(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    note_request(cx, args);
+fn info(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let line = client_filter::describe(cx.state, &cx.client.shared, crate::state::unix_ms());
     cx.out.verbatim(*b"txt", line.as_bytes());
     Ok(())
 }
 
-/// Counts the present request as input not yet run, which it is.
-fn note_request(cx: &mut Cx, args: Args) {
-    cx.client.shared.figures.input.store(args.extent(), Ordering::Relaxed);
-}
-
 /// CLIENT LIST [filter value ...]
 fn list(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let filter = Filter::parse(cx.state, args, 2, true)?;
-    note_request(cx, args);
+    let filter = Filter::parse(cx.state, args, 2)?;
     let now_ms = crate::state::unix_ms();
     let mut text = String::new();
     for client in cx.state.clients.all() {
@@ -243,7 +237,7 @@ fn list(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// CLIENT KILL addr | filter value [filter value ...]
 fn kill(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let by_addr = args.len() == 3;
-    let filter = if by_addr { Filter::of_addr(&args[2]) } else { Filter::parse(cx.state, args, 2, false)? };
+    let filter = if by_addr { Filter::of_addr(&args[2]) } else { Filter::parse(cx.state, args, 2)? };
     let now_ms = crate::state::unix_ms();
     let mut killed = 0;
     for client in cx.state.clients.all() {

@@ -1,7 +1,7 @@
 //! Which connections CLIENT LIST shows and CLIENT KILL closes, and the line that describes one.
 
 use super::error::{self, CmdError};
-use super::{parse, table};
+use super::table;
 use crate::state::State;
 use crate::state::clients::{ClientShared, client_flag};
 use crate::state::tracking::Mode;
@@ -55,8 +55,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads options from the argument at `at` on. `list` is whether CLIENT LIST asks, to which no id is an impossible one.
-    pub fn parse(state: &State, args: Args, mut at: usize, list: bool) -> Result<Filter, CmdError> {
+    /// Reads options from the argument at `at` on.
+    pub fn parse(state: &State, args: Args, mut at: usize) -> Result<Filter, CmdError> {
         let mut filter = Filter::default();
         while let Some(option) = args.get(at) {
             let Some(value) = args.get(at + 1) else { return Err(error::SYNTAX) };
@@ -68,9 +68,11 @@ impl Filter {
             at += 2;
             let test = match name {
                 b"id" => {
-                    let mut ids = vec![client_id(value, list)?];
-                    while let Some(id) = args.get(at).filter(|arg| parse_i64(arg).is_some()) {
-                        ids.push(client_id(id, list)?);
+                    // As many numbers as there are; what follows is another option, or wrong.
+                    at -= 1;
+                    let mut ids = Vec::new();
+                    while let Some(id) = args.get(at).and_then(parse_i64) {
+                        ids.push(client_id(id)?);
                         at += 1;
                     }
                     filter.add_ids(&ids, wanted);
@@ -84,7 +86,7 @@ impl Filter {
                     });
                     continue;
                 }
-                name => test(state, name, value)?,
+                name => test(state, name, value, wanted)?,
             };
             filter.set(test, wanted);
         }
@@ -119,21 +121,12 @@ impl Filter {
     }
 }
 
-const BAD_LISTED_ID: CmdError = CmdError::new("ERR Invalid client ID");
-
-fn client_id(arg: &[u8], list: bool) -> Result<u64, CmdError> {
-    match parse_i64(arg) {
-        // An id that cannot be is one that nobody has.
-        Some(id) if list => Ok(u64::try_from(id).unwrap_or(0)),
-        None if list => Err(BAD_LISTED_ID),
-        id => id
-            .and_then(|id| u64::try_from(id).ok())
-            .filter(|id| *id > 0)
-            .ok_or(CmdError::new("ERR client-id should be greater than 0")),
-    }
+fn client_id(id: i64) -> Result<u64, CmdError> {
+    let id = u64::try_from(id).ok().filter(|id| *id > 0);
+    id.ok_or(CmdError::new("ERR client-id should be greater than 0"))
 }
 
-fn test(state: &State, name: &[u8], value: &[u8]) -> Result<Test, CmdError> {
+fn test(state: &State, name: &[u8], value: &[u8], wanted: bool) -> Result<Test, CmdError> {
     let shown = || String::from_utf8_lossy(value);
     Ok(match name {
         b"addr" => Test::Addr(value.to_vec()),
@@ -151,29 +144,31 @@ fn test(state: &State, name: &[u8], value: &[u8]) -> Result<Test, CmdError> {
         }
         b"user" => Test::User(value.to_vec()),
         b"flags" if !value.iter().all(|flag| FLAG_LETTERS.as_bytes().contains(flag)) => {
+            let filter = if wanted { "provided" } else { "NOT-FLAGS" };
             return Err(CmdError::with(format!(
-                "ERR Unknown flags found in the provided filter: {}",
+                "ERR Unknown flags found in the {filter} filter: {}",
                 shown()
             )));
         }
         b"flags" => Test::Flags(value.to_vec()),
         b"capa" if !value.iter().all(|capa| CAPA_LETTERS.as_bytes().contains(capa)) => {
+            let filter = if wanted { "provided" } else { "NOT-CAPA" };
             return Err(CmdError::with(format!(
-                "ERR Unknown capa found in the provided filter: {}",
+                "ERR Unknown capa found in the {filter} filter: {}",
                 shown()
             )));
         }
         b"capa" => Test::Capabilities(value.to_vec()),
         b"db" => {
-            let db =
-                parse::int(value).map_err(|_| CmdError::new("ERR DB is not an integer or out of range"))?;
-            let db = usize::try_from(db).ok().filter(|db| *db < state.keyspace.databases());
-            Test::Db(
-                db.ok_or(CmdError::new("ERR DB number should be between 0 and the number of databases"))?,
-            )
+            let (what, count) = (if wanted { "DB" } else { "NOT-DB" }, state.keyspace.databases());
+            let no_integer = || CmdError::with(format!("ERR {what} is not an integer or out of range"));
+            let no_database =
+                || CmdError::with(format!("ERR {what} number should be between 0 and {}", count - 1));
+            let db = parse_i64(value).ok_or_else(no_integer)?;
+            Test::Db(usize::try_from(db).ok().filter(|db| *db < count).ok_or_else(no_database)?)
         }
-        b"maxage" => Test::MinAge(seconds(value, "maxage")?),
-        b"idle" => Test::MinIdle(seconds(value, "idle")?),
+        b"maxage" if wanted => Test::MinAge(seconds(value, "maxage")?),
+        b"idle" if wanted => Test::MinIdle(seconds(value, "idle")?),
         _ => return Err(error::SYNTAX),
     })
 }

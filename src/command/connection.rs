@@ -27,7 +27,7 @@ pub const COMMANDS: &[Command] = &[
         "message",
         "Returns the given string.",
     ),
-    command("select", 2, Group::Connection, select).flags(PLAIN).doc(
+    command("select", 2, Group::Connection, select).flags(PLAIN.or(flag::ALLOW_BUSY)).doc(
         "1.0.0",
         "index",
         "Changes the selected database.",

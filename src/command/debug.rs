@@ -65,7 +65,7 @@ fn debug(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         ("set-disable-deny-scripts", 3) => cx.state.scripts.allow_all(number(&args[2]) != 0),
         ("sleep", 3) => sleep(&args[2]),
         ("change-repl-id" | "loadaof", 2)
-        | ("aof-flush-sleep" | "dict-resizing", 3)
+        | ("aof-flush-sleep" | "client-enforce-reply-list" | "dict-resizing", 3)
         | ("drop-cluster-packet-filter" | "stringmatch-test", 3) => {}
         _ => return Err(error::bad_subcommand("DEBUG", &args[1])),
     }

@@ -11,17 +11,19 @@ pub struct CmdError {
     text: Cow<'static, [u8]>,
     /// Whether it was counted where it arose: in a command that a script ran.
     counted: bool,
+    /// Whether a script has raised it.
+    of_script: bool,
 }
 
 impl CmdError {
     /// An error whose text is fixed.
     pub const fn new(text: &'static str) -> Self {
-        CmdError { text: Cow::Borrowed(text.as_bytes()), counted: false }
+        CmdError { text: Cow::Borrowed(text.as_bytes()), counted: false, of_script: false }
     }
 
     /// An error whose text names what was wrong.
     pub fn with(text: String) -> Self {
-        CmdError { text: Cow::Owned(text.into_bytes()), counted: false }
+        CmdError { text: Cow::Owned(text.into_bytes()), counted: false, of_script: false }
     }
 
     /// An error whose text quotes what the client sent, which need not be text: the `parts` in a row.
@@ -29,17 +31,26 @@ impl CmdError {
     /// Of a part that holds a zero byte, only what stands before it is shown, as Redis does.
     pub fn quoting(parts: &[&[u8]]) -> Self {
         let shown = |part: &&[u8]| part.iter().copied().take_while(|byte| *byte != 0).collect::<Vec<u8>>();
-        CmdError { text: Cow::Owned(parts.iter().flat_map(shown).collect()), counted: false }
+        CmdError {
+            text: Cow::Owned(parts.iter().flat_map(shown).collect()),
+            counted: false,
+            of_script: false,
+        }
     }
 
     /// An error of a script, `counted` if the command it ran has been counted with it.
     pub fn of_script(text: String, counted: bool) -> Self {
-        CmdError { text: Cow::Owned(text.into_bytes()), counted }
+        CmdError { text: Cow::Owned(text.into_bytes()), counted, of_script: true }
     }
 
     /// Whether it has been counted before it is answered.
     pub fn is_counted(&self) -> bool {
         self.counted
+    }
+
+    /// Whether a script has raised it, whose text may be anything.
+    pub fn is_of_script(&self) -> bool {
+        self.of_script
     }
 
     /// The text, its code first.
@@ -109,8 +120,6 @@ pub const BAD_DB: CmdError = CmdError::new("ERR DB index is out of range");
 pub const OOM: CmdError = CmdError::new("OOM command not allowed when used memory > 'maxmemory'.");
 /// The connection has not authenticated.
 pub const NO_AUTH: CmdError = CmdError::new("NOAUTH Authentication required.");
-/// A command that cannot be queued by MULTI.
-pub const NOT_IN_MULTI: CmdError = CmdError::new("ERR Command not allowed inside a transaction");
 /// EXEC after a command that could not be queued.
 pub const EXEC_ABORT: CmdError = CmdError::new("EXECABORT Transaction discarded because of previous errors.");
 
@@ -141,6 +150,11 @@ pub fn exec_refused(reason: &CmdError) -> CmdError {
 /// `command` was called with too few or too many arguments.
 pub fn wrong_arity(command: &str) -> CmdError {
     CmdError::with(format!("ERR wrong number of arguments for '{command}' command"))
+}
+
+/// `command` cannot be queued by MULTI.
+pub fn not_in_multi(command: &str) -> CmdError {
+    CmdError::with(format!("ERR Command '{command}' not allowed inside a transaction"))
 }
 
 /// An expiry is zero, negative or beyond 64 bits.

@@ -89,15 +89,20 @@ fn set_time(cx: &mut Cx, args: Args, time: Time) -> Result<(), CmdError> {
     let at_ms = time.to_unix_ms(parse::int(&args[2])?, cx.keys.now_ms, cx.command.name)?;
     let fits = cx.keys.find(key).is_some_and(|entry| condition.holds(entry.expires_at(), at_ms));
     if fits && cx.keys.is_past(at_ms) {
-        cx.keys.discard(key, cx.state.config.flag(id::LAZYFREE_LAZY_EXPIRE));
-        cx.stats.expired.add(1);
-        cx.keys.modified(notify::GENERIC, "del", key);
+        expire_now(cx, key);
     } else if fits {
         cx.keys.set_expiry(key, Some(at_ms));
         cx.keys.modified(notify::GENERIC, "expire", key);
     }
     cx.out.int(fits.into());
     Ok(())
+}
+
+/// Removes a key whose new time has passed already.
+pub fn expire_now(cx: &mut Cx, key: &[u8]) {
+    cx.keys.discard(key, cx.state.config.flag(id::LAZYFREE_LAZY_EXPIRE));
+    cx.stats.expired.add(1);
+    cx.keys.modified(notify::EXPIRED, "expired", key);
 }
 
 /// On what it depends whether a time is set.

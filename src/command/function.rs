@@ -194,7 +194,7 @@ pub fn libraries(state: &State) -> Option<Settings> {
 }
 
 fn codes(libraries: &Option<Libraries>) -> BTreeMap<String, Vec<u8>> {
-    let all = libraries.iter().flat_map(|libraries| &libraries.all);
+    let all = libraries.iter().flat_map(|libraries| libraries.all());
     all.map(|(name, library)| (name.to_string(), library.code.to_vec())).collect()
 }
 
@@ -224,6 +224,11 @@ pub fn adopt(state: &State, clock: &mut Clock, wanted: BTreeMap<&str, &[u8]>) ->
     true
 }
 
+/// The libraries as other nodes have them, if there are any.
+fn agreed(cx: &Cx, libraries: &Option<Libraries>) -> BTreeMap<String, Vec<u8>> {
+    if cx.state.cluster.is_on() { codes(libraries) } else { BTreeMap::new() }
+}
+
 /// Has all nodes have the libraries that this one has, where they are not what they were `before`.
 fn agree(cx: &mut Cx, before: BTreeMap<String, Vec<u8>>) {
     if !cx.state.cluster.is_on() {
@@ -249,7 +254,7 @@ fn function_load(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     let state = cx.state;
     let mut libraries = state.scripts.functions();
-    let before = codes(&libraries);
+    let before = agreed(cx, &libraries);
     let all = libraries.get_or_insert_default();
     let name = load(cx.clock, all, &args[args.len() - 1], replace)?;
     state.scripts.note_functions(Some(all));
@@ -263,10 +268,11 @@ fn function_load(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn function_delete(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let state = cx.state;
     let mut libraries = state.scripts.functions();
-    let before = codes(&libraries);
+    let before = agreed(cx, &libraries);
     let name = std::str::from_utf8(&args[2]).unwrap_or_default();
-    let deleted = libraries.as_mut().and_then(|libraries| libraries.all.remove(name));
-    deleted.ok_or(CmdError::new("ERR Library not found"))?;
+    if !libraries.as_mut().is_some_and(|libraries| libraries.remove(name)) {
+        return Err(CmdError::new("ERR Library not found"));
+    }
     state.scripts.note_functions(libraries.as_ref());
     drop(libraries);
     agree(cx, before);
@@ -305,7 +311,7 @@ fn function_list(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
     }
     let libraries = cx.state.scripts.functions();
-    let all = libraries.iter().flat_map(|libraries| &libraries.all);
+    let all = libraries.iter().flat_map(|libraries| libraries.all());
     let wanted: Vec<_> = all
         .filter(|(name, _)| pattern.is_none_or(|pattern| glob_match(pattern, name.as_bytes(), true)))
         .collect();
@@ -342,7 +348,7 @@ fn function_list(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 /// FUNCTION DUMP
 fn function_dump(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     let libraries = cx.state.scripts.functions();
-    let all = libraries.iter().flat_map(|libraries| libraries.all.values());
+    let all = libraries.iter().flat_map(|libraries| libraries.all().values());
     cx.out.bulk(&rdb::dump_libraries(all.map(|library| &*library.code)));
     Ok(())
 }
@@ -364,18 +370,18 @@ fn function_restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     })?;
     let state = cx.state;
     let mut libraries = state.scripts.functions();
-    let before = codes(&libraries);
+    let before = agreed(cx, &libraries);
     // All or nothing: what comes in is loaded beside what is there, which is put back on a failure.
     let mut restored = Libraries::default();
     if policy != b"flush" {
         let present: Vec<Box<[u8]>> =
-            libraries.iter().flat_map(|all| all.all.values().map(|library| library.code.clone())).collect();
+            libraries.iter().flat_map(|all| all.all().values().map(|library| library.code.clone())).collect();
         for source in present {
             load(cx.clock, &mut restored, &source, false)?;
         }
     }
     for source in sources {
-        let name = library_name(&source).ok().filter(|(name, _)| restored.all.contains_key(name));
+        let name = library_name(&source).ok().filter(|(name, _)| restored.all().contains_key(name));
         if let (Some((name, _)), false) = (name, policy == b"replace") {
             return Err(CmdError::with(format!("ERR Library {name} already exists")));
         }

@@ -185,7 +185,7 @@ fn clients(cx: &mut Cx, text: &mut String) {
 }
 
 fn memory(cx: &mut Cx, text: &mut String) {
-    let usage = Usage::of(cx);
+    let usage = Usage::of(cx, text.capacity());
     let figures = &cx.state.scripts.figures;
     let figure = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
     let (config, lazyfree) = (&cx.state.config, &cx.state.lazyfree);

@@ -335,10 +335,7 @@ fn describe(out: &mut Output, row: &Row) {
     command.tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));
     out.set(command.keys.len());
     command.keys.iter().for_each(|spec| describe_keys(out, spec));
-    match row.subcommands.len() {
-        0 => out.set(0),
-        len => out.array(len),
-    }
+    out.array(row.subcommands.len());
     row.subcommands.iter().for_each(|row| describe(out, row));
 }
 

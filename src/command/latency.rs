@@ -58,11 +58,11 @@ fn latest(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     cx.out.array(events.len());
     for (name, event) in events {
         let last = event.samples.last().copied().unwrap_or(Sample { at: 0, ms: 0 });
-        cx.out.array(4);
+        cx.out.array(6);
         cx.out.bulk(name.as_bytes());
-        cx.out.int(last.at);
-        cx.out.int(last.ms as i64);
-        cx.out.int(event.max_ms as i64);
+        for number in [last.at as u64, last.ms, event.max_ms, event.sum_ms, event.count] {
+            cx.out.int(number as i64);
+        }
     }
     Ok(())
 }
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_graph_shows_levels_and_ages() {
         let samples = [(1000, 10), (1900, 100), (1990, 55)].map(|(at, ms)| Sample { at, ms }).to_vec();
-        let text = draw("command", &Event { samples, max_ms: 200 }, 2000);
+        let text = draw("command", &Event { samples, max_ms: 200, ..Event::default() }, 2000);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "command - high 100 ms, low 10 ms (all time high 200 ms)");
         assert_eq!(lines[2..], [" # ", " |_", " ||", "_||", "", "111", "6m0", "m s"].map(|line| line));

@@ -8,8 +8,8 @@ use super::{Command, Cx, Flags, Group, command, error, flag, flags, reply, spec}
 use crate::store::types::list::{End, List};
 use shoal_protocol::resp::Args;
 
-const POP: Flags = flags([flag::WRITE, flag::NOSCRIPT, flag::BLOCKING]);
-const MOVE: Flags = flags([flag::WRITE, flag::DENYOOM, flag::NOSCRIPT, flag::BLOCKING]);
+const POP: Flags = flags([flag::WRITE, flag::BLOCKING]);
+const MOVE: Flags = flags([flag::WRITE, flag::DENYOOM, flag::BLOCKING]);
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[

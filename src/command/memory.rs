@@ -66,8 +66,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Looks around.
-    pub fn of(cx: &mut Cx) -> Usage {
+    /// Looks around; the answer being written, with room for so many bytes, is not counted.
+    pub fn of(cx: &mut Cx, writing: usize) -> Usage {
         let state = cx.state;
         let mut tables = vec![0; state.keyspace.databases()];
         let mut keys = 0;
@@ -77,7 +77,7 @@ impl Usage {
                 keys += db.len();
             }
         });
-        let used = state.used_memory();
+        let used = state.used_memory().saturating_sub(writing);
         Usage {
             used,
             peak: state.peak_memory.load(Ordering::Relaxed),
@@ -139,7 +139,7 @@ fn usage(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// MEMORY STATS
 fn stats(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    let usage = Usage::of(cx);
+    let usage = Usage::of(cx, 0);
     let out = &mut *cx.out;
     let lut: usize = usage.tables.iter().sum();
     let map = out.deferred_map();
@@ -209,7 +209,7 @@ fn stats(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
 
 /// MEMORY DOCTOR
 fn doctor(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    let usage = Usage::of(cx);
+    let usage = Usage::of(cx, 0);
     let mut text = String::new();
     if usage.used < 5 << 20 {
         text.push_str("This node holds next to nothing: there is nothing to say about its memory yet.\n");

@@ -27,7 +27,7 @@ pub fn admit(site: &Site, row: &Row, args: Args) -> Result<(), CmdError> {
     }
     client.shared.command.store(row.id, Ordering::Relaxed);
     if client.multi.is_some() && flags.has(flag::NO_MULTI) {
-        return Err(error::NOT_IN_MULTI);
+        return Err(error::not_in_multi(row.command.name));
     }
     let admitted = allow(site.state, client, context(client), row, args);
     admitted.map_err(|denied| no_permission(client, row, args, denied))

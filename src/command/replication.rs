@@ -38,7 +38,7 @@ pub const COMMANDS: &[Command] = &[
         "Accepts NO ONE; a node gets copies by joining a cluster.",
     ),
     command("wait", 3, Group::Generic, wait)
-        .flags(flags([flag::NOSCRIPT, flag::BLOCKING]))
+        .flags(flag::BLOCKING)
         .categories(category::CONNECTION)
         .tips(&["request_policy:all_shards", "response_policy:agg_min"])
         .doc(
@@ -47,7 +47,7 @@ pub const COMMANDS: &[Command] = &[
             "Blocks until so many replicas have all earlier writes of the connection, or the time is up.",
         ),
     command("waitaof", 4, Group::Generic, waitaof)
-        .flags(flags([flag::NOSCRIPT, flag::BLOCKING]))
+        .flags(flag::BLOCKING)
         .categories(category::CONNECTION)
         .tips(&["request_policy:all_shards", "response_policy:agg_min"])
         .doc(

@@ -29,7 +29,7 @@ pub struct Script<'a> {
     /// Its machine.
     pub vm: &'a Vm,
     /// What runs.
-    pub function: &'a mlua::Function,
+    pub function: &'a mlua::RegistryKey,
     /// What errors call it: a digest, or a function's name.
     pub name: &'a str,
     /// What it promises.
@@ -127,11 +127,11 @@ impl Run<'_, '_, '_> {
     /// The row of a command the script may run now.
     fn admit(&mut self, args: Args) -> Result<&'static table::Row, Cow<'static, str>> {
         let Some(row) = table::find_any_count(args) else {
-            return Err("ERR Unknown Redis command called from script".into());
+            return Err("ERR Unknown command called from script".into());
         };
         let command = row.command;
         if !command.takes(args.len()) {
-            return Err("ERR Wrong number of args calling Redis command from script".into());
+            return Err("ERR Wrong number of args calling command from script".into());
         }
         if command.flags.has(flag::NOSCRIPT) && !self.cx.state.scripts.may_run_all() {
             return Err("ERR This Redis command is not allowed from script".into());
@@ -225,7 +225,7 @@ impl Host for Run<'_, '_, '_> {
     }
 
     fn count_error(&mut self, text: &str) {
-        self.cx.state.count_error(self.cx.stats, text.as_bytes());
+        self.cx.state.count_made_up(self.cx.stats, text.as_bytes());
     }
 
     fn is_due(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::store::types::zset::ZSet;
 use shoal_protocol::resp::{Args, Output};
 
 const POP: Flags = flags([flag::WRITE, flag::FAST]);
-const WAIT: Flags = flags([flag::WRITE, flag::NOSCRIPT, flag::BLOCKING, flag::FAST]);
+const WAIT: Flags = flags([flag::WRITE, flag::BLOCKING, flag::FAST]);
 
 const fn row(name: &'static str, arity: i32, run: super::Run) -> Command {
     command(name, arity, Group::SortedSet, run)

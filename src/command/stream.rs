@@ -374,21 +374,14 @@ pub(super) struct ReadArgs<'a> {
 }
 
 impl<'a> ReadArgs<'a> {
-    /// Reads the arguments of XREAD or, `with_group`, XREADGROUP. A script may not ask to wait.
-    pub fn parse(args: Args<'a>, with_group: bool, in_script: bool) -> Result<ReadArgs<'a>, CmdError> {
+    /// Reads the arguments of XREAD or, `with_group`, XREADGROUP.
+    pub fn parse(args: Args<'a>, with_group: bool) -> Result<ReadArgs<'a>, CmdError> {
         let (mut count, mut block, mut group, mut no_ack) = (usize::MAX, None, None, false);
         let mut at = 1;
         while at < args.len() {
             let word = &args[at];
             let more = args.len() - at - 1;
             if is(word, "block") && more >= 1 {
-                if in_script {
-                    return Err(CmdError::quoting(&[
-                        b"ERR ",
-                        &args[0],
-                        b" command is not allowed with BLOCK option from scripts",
-                    ]));
-                }
                 block = Some({
                     operand(&args, &mut at)?;
                     blocking::timeout_ms(args, at)?
@@ -443,7 +436,7 @@ impl<'a> ReadArgs<'a> {
 
 /// XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]
 fn xread(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let read = ReadArgs::parse(args, false, cx.client.in_script)?;
+    let read = ReadArgs::parse(args, false)?;
     let mut after = Vec::with_capacity(read.ids.len());
     for (key, arg) in read.keys.iter().zip(read.ids) {
         let stream = cx.keys.read_as::<Stream>(key)?;

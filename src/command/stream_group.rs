@@ -234,7 +234,7 @@ fn xack(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]
 fn xreadgroup(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let read = ReadArgs::parse(args, true, cx.client.in_script)?;
+    let read = ReadArgs::parse(args, true)?;
     let (group, consumer) = read.group.ok_or(error::SYNTAX)?;
     let mut starts = Vec::with_capacity(read.ids.len());
     for (key, arg) in read.keys.iter().zip(read.ids) {

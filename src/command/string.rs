@@ -1,6 +1,7 @@
 //! Strings: whole values, and parts of them.
 
 use super::error::{self, CmdError};
+use super::expire::expire_now;
 use super::keys::text;
 use super::parse::{self, Time, is, operand};
 use super::{Command, Cx, Flags, Group, command, flag, flags, spec};
@@ -287,6 +288,12 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 fn store(cx: &mut Cx, key: &[u8], value: &[u8], ttl: Ttl) {
     let expires_at = match ttl {
         Ttl::Clear => None,
+        Ttl::At(at_ms) if cx.keys.is_past(at_ms) => {
+            if cx.keys.exists(key) {
+                expire_now(cx, key);
+            }
+            return;
+        }
         Ttl::At(at_ms) => Some(at_ms),
         Ttl::Keep => cx.keys.find(key).and_then(|entry| entry.expires_at()),
     };
@@ -379,8 +386,7 @@ fn getex(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     }
     match change {
         Some(Some(at_ms)) if cx.keys.is_past(at_ms) => {
-            cx.keys.remove(key);
-            cx.keys.modified(notify::GENERIC, "del", key);
+            expire_now(cx, key);
         }
         Some(Some(at_ms)) => {
             cx.keys.set_expiry(key, Some(at_ms));

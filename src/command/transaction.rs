@@ -17,7 +17,11 @@ const CONTROL: super::Flags =
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
-    command("multi", 1, Group::Transactions, multi).flags(CONTROL).doc("1.2.0", "", "Starts a transaction."),
+    command("multi", 1, Group::Transactions, multi).flags(CONTROL.or(flag::NO_MULTI)).doc(
+        "1.2.0",
+        "",
+        "Starts a transaction.",
+    ),
     command("exec", 1, Group::Transactions, exec)
         .flags(flags([flag::NOSCRIPT, flag::LOADING, flag::STALE, flag::SKIP_SLOWLOG, flag::EXEC]))
         .doc("1.2.0", "", "Executes all commands in a transaction."),
@@ -26,11 +30,14 @@ pub const COMMANDS: &[Command] = &[
         "",
         "Discards a transaction.",
     ),
-    command("watch", -2, Group::Transactions, watch).flags(CONTROL).keys(spec::READ_META_ALL).doc(
-        "2.2.0",
-        "key [key ...]",
-        "Monitors changes to keys to determine the execution of a transaction.",
-    ),
+    command("watch", -2, Group::Transactions, watch)
+        .flags(CONTROL.or(flag::NO_MULTI))
+        .keys(spec::READ_META_ALL)
+        .doc(
+            "2.2.0",
+            "key [key ...]",
+            "Monitors changes to keys to determine the execution of a transaction.",
+        ),
     command("unwatch", 1, Group::Transactions, unwatch).flags(CONTROL).doc(
         "2.2.0",
         "",
@@ -40,9 +47,6 @@ pub const COMMANDS: &[Command] = &[
 
 /// MULTI
 fn multi(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    if cx.client.multi.is_some() {
-        return Err(CmdError::new("ERR MULTI calls can not be nested"));
-    }
     cx.client.multi = Some(Multi::default());
     cx.out.ok();
     Ok(())
@@ -68,9 +72,6 @@ fn discard(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
 
 /// WATCH key [key ...]
 fn watch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    if cx.client.multi.is_some() {
-        return Err(CmdError::new("ERR WATCH inside MULTI is not allowed"));
-    }
     let db = cx.keys.db;
     for key in args.from(1) {
         let watching = &mut cx.client.watching;

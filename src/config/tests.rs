@@ -44,7 +44,7 @@ const SET_REPLIES: &[(&str, &str, &str)] = &[
     (
         "shutdown-on-sigint",
         "foo",
-        "argument(s) must be one of the following: default, save, nosave, now, force",
+        "argument(s) must be one of the following: default, save, nosave, now, force, safe, failover",
     ),
     ("shutdown-on-sigterm", "save nosave", "shutdown options SAVE and NOSAVE can't be used simultaneously"),
     ("save", "a b", "Invalid save parameters"),
@@ -577,4 +577,17 @@ fn a_rewritten_file_reads_back_as_what_was_so() {
         text.starts_with(&format!("port 7003\nuser c on \"> x\" \"~\\xff*\"\ninclude {here}/late.inc\n")),
         "{text}"
     );
+}
+
+/// Tools write back all they have read, and skip only what Redis or Valkey would refuse.
+#[test]
+fn what_only_shoal_knows_takes_back_the_value_it_has() {
+    let config = Config::default();
+    let own = "ack admin-port cluster-port cluster-secret cluster-view copies join memcached-auth-file \
+               memcached-max-item-size memcached-port memcached-unixsocket redirect witness workers";
+    for name in own.split_ascii_whitespace() {
+        let value = config.print(Id::find(name).expect(name));
+        let set = change(&config, &[(name, &value)]);
+        assert!(set.is_ok(), "{name}");
+    }
 }

@@ -27,7 +27,7 @@ pub(super) enum Value {
 pub(super) type Reason = Cow<'static, str>;
 
 /// The words a shutdown directive takes. The first stands for none of the others; the rest are bits from 0 up.
-pub const SHUTDOWN_WORDS: &[&str] = &["default", "save", "nosave", "now", "force"];
+pub const SHUTDOWN_WORDS: &[&str] = &["default", "save", "nosave", "now", "force", "safe", "failover"];
 
 /// Reads the words given for a directive. `current` is its value so far, which output limits are merged into.
 pub(super) fn parse(row: &Row, words: &[&str], current: &str) -> Result<Value, Reason> {
@@ -46,7 +46,10 @@ pub(super) fn parse(row: &Row, words: &[&str], current: &str) -> Result<Value, R
             within(number, min, max)?
         }
         Kind::Memory { min, max } => {
-            let bytes = parse_memory(word.as_bytes()).ok_or("argument must be a memory value")?;
+            let bytes = match parse_i64(word.as_bytes()) {
+                Some(negative @ ..0) if min < 0 => return Ok(Value::Number(within(negative, min, max)?)),
+                _ => parse_memory(word.as_bytes()).ok_or("argument must be a memory value")?,
+            };
             within(bytes.try_into().map_err(|_| out_of_range(min, max))?, min, max)?
         }
         Kind::MemoryOrPercent => memory_or_percent(word)?,
@@ -176,6 +179,9 @@ fn directory(word: &str) -> Result<Value, Reason> {
     }
 }
 
+/// Why Multipath TCP cannot be turned on.
+pub(super) const NO_MPTCP: &str = "MPTCP is not supported on this platform";
+
 // Checks of texts.
 
 pub(super) fn any_text(_: &str) -> Result<(), &'static str> {
@@ -217,6 +223,19 @@ pub(super) fn host_name(name: &str) -> Result<(), &'static str> {
 pub(super) fn node_name(name: &str) -> Result<(), &'static str> {
     let bad = |b: u8| !b.is_ascii_graphic() || b"!#$%&()*+:;<>?@[]^{|}~".contains(&b);
     if name.bytes().any(bad) { Err("Announced human node name contained invalid character") } else { Ok(()) }
+}
+
+/// Text other nodes keep as it is: at most an address long, of characters their records leave unquoted.
+pub(super) fn announced_ip(address: &str) -> Result<(), &'static str> {
+    match address {
+        _ if address.len() >= 46 => Err("cluster-announce-ip is too long"),
+        _ if node_name(address).is_ok() || address.parse::<Ipv6Addr>().is_ok() => Ok(()),
+        _ => Err("cluster-announce-ip contains invalid character"),
+    }
+}
+
+pub(super) fn seed(text: &str) -> Result<(), &'static str> {
+    if text.len() > 256 { Err("hash-seed must be less than or equal to 256 characters") } else { Ok(()) }
 }
 
 pub(super) fn ipv4(address: &str) -> Result<(), &'static str> {

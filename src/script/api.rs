@@ -108,7 +108,7 @@ fn command_args(args: &MultiValue) -> Option<OwnedArgs> {
 
 fn log(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {
     if args.len() < 2 {
-        return Err(raise(lua, "redis.log() requires two arguments or more."));
+        return Err(raise(lua, "server.log() requires two arguments or more."));
     }
     let Some(level) = super::convert::to_number(&args[0]) else {
         return Err(raise(lua, "First argument must be a number (log level)."));
@@ -124,7 +124,7 @@ fn log(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {
 
 fn set_resp(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {
     if args.len() != 1 {
-        return Err(raise(lua, "redis.setresp() requires one argument."));
+        return Err(raise(lua, "server.setresp() requires one argument."));
     }
     let proto = match super::convert::to_number(&args[0]).map(|version| version as i64) {
         Some(2) => Proto::Resp2,
@@ -132,15 +132,15 @@ fn set_resp(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {
         _ => return Err(raise(lua, "RESP version must be 2 or 3.")),
     };
     host::with_script(|host| host.set_proto(proto))
-        .ok_or_else(|| raise(lua, "redis.setresp can only be called inside a script invocation"))
+        .ok_or_else(|| raise(lua, "server.setresp can only be called inside a script invocation"))
 }
 
 fn set_repl(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {
     if host::with_script(|_| ()).is_none() {
-        return Err(raise(lua, "redis.set_repl can only be called inside a script invocation"));
+        return Err(raise(lua, "server.set_repl can only be called inside a script invocation"));
     }
     if args.len() != 1 {
-        return Err(raise(lua, "redis.set_repl() requires two arguments."));
+        return Err(raise(lua, "server.set_repl() requires one argument."));
     }
     match super::convert::to_number(&args[0]) {
         Some(flags) if (0.0..4.0).contains(&flags) => Ok(()),
@@ -156,8 +156,8 @@ fn may_run(lua: &Lua, args: MultiValue) -> std::result::Result<bool, Raise> {
         return Err(raise(lua, "Lua redis lib command arguments must be strings or integers"));
     };
     match host::with_script(|host| host.may_run(args.as_args())) {
-        None => Err(raise(lua, "redis.acl_check_cmd can only be called inside a script invocation")),
-        Some(None) => Err(raise(lua, "Invalid command passed to redis.acl_check_cmd()")),
+        None => Err(raise(lua, "server.acl_check_cmd can only be called inside a script invocation")),
+        Some(None) => Err(raise(lua, "Invalid command passed to server.acl_check_cmd()")),
         Some(Some(may)) => Ok(may),
     }
 }

@@ -5,7 +5,7 @@
 use super::Vm;
 use super::shebang::{ScriptFlags, script_flags};
 use hashbrown::HashMap;
-use mlua::Function;
+use mlua::RegistryKey;
 use std::collections::VecDeque;
 
 /// Scripts kept that only EVAL brought.
@@ -17,7 +17,7 @@ pub type Digest = [u8; 40];
 pub struct Script {
     /// What it promises.
     pub flags: ScriptFlags,
-    function: Function,
+    function: RegistryKey,
     source: Box<[u8]>,
     loaded: bool,
 }
@@ -52,6 +52,7 @@ impl Scripts {
         let function = self
             .vm
             .compile(&source[start..], "@user_script")
+            .and_then(|function| self.vm.keep(function))
             .map_err(|error| format!("ERR Error compiling script (new function): {error}"))?;
         if !load {
             while self.order.len() >= KEPT {
@@ -96,7 +97,7 @@ impl Scripts {
 
 impl Script {
     /// What runs.
-    pub fn function(&self) -> &Function {
+    pub fn function(&self) -> &RegistryKey {
         &self.function
     }
 
@@ -115,4 +116,19 @@ fn digest(source: &[u8]) -> Digest {
         pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
     }
     digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values held outside of the machine have a stack of 8,000 places.
+    #[test]
+    fn there_may_be_any_number_of_scripts() {
+        let mut scripts = Scripts::default();
+        for number in 0..9000 {
+            scripts.add(format!("return {number}").as_bytes(), true).expect("there is room");
+        }
+        assert_eq!(scripts.len(), 9000);
+    }
 }

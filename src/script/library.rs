@@ -4,8 +4,8 @@ use super::host::{self, Host};
 use super::shebang::{ScriptFlags, is_name, library_name};
 use super::shim::{Raise, define};
 use super::{Vm, api, convert};
-use mlua::{Lua, MultiValue, Table, Value};
-use std::collections::BTreeMap;
+use mlua::{Lua, MultiValue, RegistryKey, Table, Value};
+use std::collections::{BTreeMap, HashMap};
 
 /// What names may be made of.
 const BAD_NAME: &str = "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long";
@@ -18,12 +18,12 @@ pub struct Function {
     pub description: Option<Vec<u8>>,
     /// What it promises.
     pub flags: ScriptFlags,
-    function: mlua::Function,
+    function: RegistryKey,
 }
 
 impl Function {
     /// What runs.
-    pub fn function(&self) -> &mlua::Function {
+    pub fn function(&self) -> &RegistryKey {
         &self.function
     }
 }
@@ -44,13 +44,15 @@ struct Loading(BTreeMap<String, Function>);
 pub struct Libraries {
     vm: Vm,
     /// By name.
-    pub all: BTreeMap<String, Library>,
+    all: BTreeMap<String, Library>,
+    /// The library each function is in, by its name in lower case.
+    owners: HashMap<String, String>,
 }
 
 impl Default for Libraries {
     fn default() -> Self {
         let vm = Vm::new(|lua, api| define(lua, api, "register_function", register));
-        Libraries { vm, all: BTreeMap::new() }
+        Libraries { vm, all: BTreeMap::new(), owners: HashMap::new() }
     }
 }
 
@@ -92,21 +94,32 @@ impl Libraries {
         if functions.is_empty() {
             return Err("ERR No functions registered".to_string());
         }
-        let is_taken = |function: &str| {
-            let mut others = self.all.iter().filter(|(other, _)| **other != name);
-            others.any(|(_, library)| library.functions.contains_key(function))
-        };
+        let is_taken = |function: &str| self.owners.get(function).is_some_and(|owner| *owner != name);
         if let Some((_, taken)) = functions.iter().find(|(function, _)| is_taken(function)) {
             return Err(format!("ERR Function {} already exists", taken.name));
         }
+        self.remove(&name);
+        self.owners.extend(functions.keys().map(|function| (function.clone(), name.clone())));
         self.all.insert(name.clone(), Library { code: source.into(), functions });
         Ok(name)
+    }
+
+    /// Takes a library away; whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let Some(library) = self.all.remove(name) else { return false };
+        library.functions.keys().for_each(|function| _ = self.owners.remove(function));
+        true
+    }
+
+    /// All of them by name.
+    pub fn all(&self) -> &BTreeMap<String, Library> {
+        &self.all
     }
 
     /// The function called `name` in any case, in any library.
     pub fn find(&self, name: &str) -> Option<&Function> {
         let name = name.to_ascii_lowercase();
-        self.all.values().find_map(|library| library.functions.get(&name))
+        self.all.get(self.owners.get(&name)?)?.functions.get(&name)
     }
 
     /// The machine.
@@ -116,7 +129,7 @@ impl Libraries {
 
     /// How many functions there are.
     pub fn functions(&self) -> usize {
-        self.all.values().map(|library| library.functions.len()).sum()
+        self.owners.len()
     }
 
     /// Bytes the sources and descriptions take.
@@ -129,26 +142,27 @@ impl Libraries {
 fn register(lua: &Lua, args: MultiValue) -> Result<(), Raise> {
     let refused = |text: &str| api::raise(lua, text);
     if lua.app_data_ref::<Loading>().is_none() {
-        return Err(refused("redis.register_function can only be called on FUNCTION LOAD command"));
+        return Err(refused("server.register_function can only be called on FUNCTION LOAD command"));
     }
     let function = match (args.len(), args.front(), args.get(1)) {
-        (1, Some(Value::Table(named)), _) => registered(named).map_err(|text| refused(&text))?,
+        (1, Some(Value::Table(named)), _) => registered(lua, named).map_err(|text| refused(&text))?,
         (1, ..) => {
             return Err(refused(
-                "calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments).",
+                "calling server.register_function with a single argument is only applicable to Lua table (representing named arguments).",
             ));
         }
         (2, Some(name), Some(callback)) => {
             let Some(name) = convert::text(name) else {
-                return Err(refused("first argument to redis.register_function must be a string"));
+                return Err(refused("first argument to server.register_function must be a string"));
             };
             let Value::Function(callback) = callback else {
-                return Err(refused("second argument to redis.register_function must be a function"));
+                return Err(refused("second argument to server.register_function must be a function"));
             };
             let name = String::from_utf8_lossy(&name).into_owned();
-            Function { name, description: None, flags: ScriptFlags::default(), function: callback.clone() }
+            let function = keep(lua, callback).map_err(|text| refused(&text))?;
+            Function { name, description: None, flags: ScriptFlags::default(), function }
         }
-        _ => return Err(refused("wrong number of arguments to redis.register_function")),
+        _ => return Err(refused("wrong number of arguments to server.register_function")),
     };
     if !is_name(&function.name) {
         return Err(refused(BAD_NAME));
@@ -162,20 +176,24 @@ fn register(lua: &Lua, args: MultiValue) -> Result<(), Raise> {
     Ok(())
 }
 
+fn keep(lua: &Lua, callback: &mlua::Function) -> Result<RegistryKey, String> {
+    lua.create_registry_value(callback).map_err(|error| error.to_string())
+}
+
 /// A function by named arguments.
-fn registered(named: &Table) -> Result<Function, String> {
+fn registered(lua: &Lua, named: &Table) -> Result<Function, String> {
     let (mut name, mut description, mut callback) = (None, None, None);
     let mut flags = ScriptFlags::default();
     for pair in named.pairs::<Value, Value>() {
         let (key, value) = pair.map_err(|error| error.to_string())?;
         let Value::String(key) = key else {
-            return Err("named argument key given to redis.register_function is not a string".to_string());
+            return Err("named argument key given to server.register_function is not a string".to_string());
         };
         match &*key.as_bytes() {
             b"function_name" => match convert::text(&value) {
                 Some(text) => name = Some(String::from_utf8_lossy(&text).into_owned()),
                 None => {
-                    return Err("function_name argument given to redis.register_function must be a string"
+                    return Err("function_name argument given to server.register_function must be a string"
                         .to_string());
                 }
             },
@@ -183,7 +201,7 @@ fn registered(named: &Table) -> Result<Function, String> {
                 Some(text) => description = Some(text),
                 None => {
                     return Err(
-                        "description argument given to redis.register_function must be a string".to_string()
+                        "description argument given to server.register_function must be a string".to_string()
                     );
                 }
             },
@@ -191,7 +209,7 @@ fn registered(named: &Table) -> Result<Function, String> {
                 Value::Function(function) => callback = Some(function),
                 _ => {
                     return Err(
-                        "callback argument given to redis.register_function must be a function".to_string()
+                        "callback argument given to server.register_function must be a function".to_string()
                     );
                 }
             },
@@ -199,15 +217,16 @@ fn registered(named: &Table) -> Result<Function, String> {
                 Value::Table(table) => read_flags(&table, &mut flags)?,
                 _ => {
                     return Err(
-                        "flags argument to redis.register_function must be a table representing function flags".to_string()
+                        "flags argument to server.register_function must be a table representing function flags".to_string()
                     );
                 }
             },
-            _ => return Err("unknown argument given to redis.register_function".to_string()),
+            _ => return Err("unknown argument given to server.register_function".to_string()),
         }
     }
-    let name = name.ok_or("redis.register_function must get a function name argument")?;
-    let function = callback.ok_or("redis.register_function must get a callback argument")?;
+    let name = name.ok_or("server.register_function must get a function name argument")?;
+    let callback = callback.ok_or("server.register_function must get a callback argument")?;
+    let function = keep(lua, &callback)?;
     Ok(Function { name, description, flags, function })
 }
 

@@ -24,7 +24,9 @@ pub use api::sha1_hex;
 pub use host::{Host, Verdict};
 pub use stack::Style;
 
-use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, Result, StdLib, Table, Value, VmState};
+use mlua::{
+    Function, HookTriggers, Lua, LuaOptions, MultiValue, RegistryKey, Result, StdLib, Table, Value, VmState,
+};
 use shoal_protocol::resp::{Args, Output};
 use stack::{Ended, Frame};
 
@@ -96,13 +98,18 @@ impl Vm {
         })
     }
 
-    /// Runs a function, called `name` in errors, and writes what it returns as a reply.
+    /// Keeps a function in the machine for later. A [`Function`] itself takes a place on a stack that has only 8,000.
+    pub fn keep(&self, function: Function) -> std::result::Result<RegistryKey, String> {
+        self.lua.create_registry_value(function).map_err(|error| error.to_string())
+    }
+
+    /// Runs a kept function, called `name` in errors, and writes what it returns as a reply.
     ///
     /// A script finds its `keys` and `args` in globals; a function of a library is handed them.
     pub fn call(
         &self,
         host: &mut dyn Host,
-        function: &Function,
+        function: &RegistryKey,
         name: &str,
         style: Style,
         (keys, args): (Args<'_>, Args<'_>),
@@ -110,7 +117,8 @@ impl Vm {
     ) -> std::result::Result<(), Failure> {
         host::enter(host, || {
             let frame = Frame { handler: &self.handler, globals: &self.globals, style };
-            match stack::call(&self.lua, &frame, function, (keys, args), out)? {
+            let function = self.lua.registry_value(function)?;
+            match stack::call(&self.lua, &frame, &function, (keys, args), out)? {
                 Ended::Written => Ok(Ok(())),
                 Ended::Returned(value) => match reply_error(&value)? {
                     Some(failure) => Ok(Err(failure)),

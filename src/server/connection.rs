@@ -294,7 +294,7 @@ impl Connection {
         let Some(nothing) = self.client.blocked.as_ref().map(|blocked| blocked.nothing) else {
             return Ok(Turn::Done);
         };
-        if !blocking::cancel(&self.worker.state, &mut self.client) {
+        if !blocking::give_up(&self.worker.state, self.worker.stats(), &mut self.client) {
             // It is being served this very moment: look again soon, unless the reply is here first.
             let soon = tokio::time::sleep(std::time::Duration::from_millis(1));
             self.timer = Some(Box::pin(soon));
@@ -377,7 +377,6 @@ impl Connection {
         figures.input.store(self.input.len(), Ordering::Relaxed);
         figures.input_spare.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
         figures.output.store(self.output.len(), Ordering::Relaxed);
-        self.client.tell_figures();
         let buffers = self.input.capacity() + self.output.memory().max(self.output.len());
         let bytes = size_of::<Connection>() + size_of::<ClientShared>() + buffers + self.client.memory();
         limits::account(&self.worker.state, self.worker.stats(), &self.client.shared, bytes);
@@ -546,19 +545,26 @@ impl Connection {
         })
     }
 
-    /// Sends what the socket takes.
+    /// Sends what the socket takes. What others may look up is told first: who has read the reply may ask for it.
     fn flush(&mut self) -> io::Result<Turn> {
+        self.client.tell_figures();
         if !self.is_settled() {
             return Ok(Turn::Settle);
         }
         while !self.output.is_empty() {
-            match self.write() {
+            let net_out = &self.client.shared.figures.net_out;
+            let (before, due) = (net_out.load(Ordering::Relaxed), self.output.len());
+            net_out.store(before + due as u64, Ordering::Relaxed);
+            let written = self.write();
+            let sent = *written.as_ref().unwrap_or(&0);
+            if sent < due {
+                net_out.store(before + sent as u64, Ordering::Relaxed);
+            }
+            match written {
                 Ok(sent) => {
-                    let (stats, figures) = (self.worker.stats(), &self.client.shared.figures);
+                    let stats = self.worker.stats();
                     stats.output_bytes.add(sent as u64);
                     stats.writes.add(1);
-                    let before = figures.net_out.load(Ordering::Relaxed);
-                    figures.net_out.store(before + sent as u64, Ordering::Relaxed);
                     self.output.advance(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

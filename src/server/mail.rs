@@ -29,12 +29,12 @@ pub(super) fn open(state: &State, stats: &WorkerStats, client: &mut Client, out:
                     let blocked =
                         client.blocked.as_ref().map(|blocked| (blocked.nothing, blocked.waiter.row));
                     if let Some((nothing, row)) = blocked
-                        && blocking::cancel(state, client)
+                        && blocking::give_up(state, stats, client)
                     {
                         if error {
                             out.error(error::UNBLOCKED.text());
                             state.count_error(stats, error::UNBLOCKED.text());
-                            stats.commands[row].failed.add(1);
+                            stats.commands[row].rejected.add(1);
                         } else {
                             nothing.reply(out);
                         }

@@ -482,7 +482,7 @@ pub(super) async fn wait(worker: &Worker, client: &mut Client, out: &mut Output)
         };
         if rung {
             super::mail::open(&worker.state, worker.stats(), client, out);
-        } else if blocking::cancel(&worker.state, client) {
+        } else if blocking::give_up(&worker.state, worker.stats(), client) {
             nothing.reply(out);
         } else {
             tokio::task::yield_now().await;

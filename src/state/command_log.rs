@@ -35,6 +35,9 @@ pub struct CommandLog {
 impl CommandLog {
     /// Adds an entry, which gets its id here, and drops the oldest beyond `max`.
     pub fn add(&self, mut entry: Logged, max: usize) {
+        if max == 0 {
+            return self.reset();
+        }
         let (entries, next) = &mut *self.entries.lock();
         entry.id = *next;
         *next += 1;
@@ -110,5 +113,7 @@ mod tests {
         assert_eq!(log.latest(1)[0].id, 5);
         log.add(entry(9), 0);
         assert!(log.is_empty());
+        log.add(entry(9), 3);
+        assert_eq!(log.latest(1)[0].id, 6, "what is not kept takes no id");
     }
 }

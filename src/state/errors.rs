@@ -3,10 +3,10 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
-/// Codes told apart. Scripts can make up codes without end.
+/// Codes told apart when scripts bring new ones, which they can make up without end.
 const MAX_CODES: usize = 128;
-/// What is counted in place of codes once there were too many.
-const DISABLED: &str = "ERRORSTATS_DISABLED";
+/// What new codes of scripts are counted as from then on.
+const OVERFLOW: &str = "ERRORSTATS_OVERFLOW";
 
 /// Counts by code.
 #[derive(Default)]
@@ -15,8 +15,8 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// Counts an error whose text begins with its code.
-    pub fn count(&self, text: &[u8]) {
+    /// Counts an error whose text begins with its code; `made_up` says that a script may have made it up.
+    pub fn count(&self, text: &[u8], made_up: bool) {
         let code = match memchr::memchr(b' ', text) {
             Some(end) if end < 32 => String::from_utf8_lossy(&text[..end]),
             _ => "ERR".into(),
@@ -24,19 +24,10 @@ impl Errors {
         let mut counts = self.counts.lock();
         if let Some(count) = counts.get_mut(&*code) {
             *count += 1;
-        } else if counts.len() < MAX_CODES {
-            if !counts.contains_key(DISABLED) {
-                counts.insert(code.into_owned(), 1);
-            }
+        } else if made_up && counts.len() >= MAX_CODES {
+            *counts.entry(OVERFLOW.into()).or_default() += 1;
         } else {
-            let codes: Vec<&str> = counts.keys().map(String::as_str).collect();
-            tracing::warn!(
-                "Errorstats stopped adding new errors because the number of errors reached the limit. \
-                 Current errors code list: {}",
-                codes.join(", ")
-            );
-            counts.clear();
-            counts.insert(DISABLED.to_string(), 1);
+            counts.insert(code.into_owned(), 1);
         }
     }
 
@@ -58,14 +49,17 @@ mod tests {
     #[test]
     fn codes_are_counted_up_to_a_number() {
         let errors = Errors::default();
-        errors.count(b"WRONGTYPE Operation");
-        errors.count(b"WRONGTYPE Operation");
-        errors.count(b"nocode");
+        errors.count(b"WRONGTYPE Operation", false);
+        errors.count(b"WRONGTYPE Operation", true);
+        errors.count(b"nocode", true);
         assert_eq!(errors.all(), [("ERR".to_string(), 1), ("WRONGTYPE".to_string(), 2)]);
-        (0..300).for_each(|n| errors.count(format!("{n} made up").as_bytes()));
-        assert_eq!(errors.all(), [(DISABLED.to_string(), 1)]);
+        (0..300).for_each(|n| errors.count(format!("{n} made up").as_bytes(), true));
+        errors.count(b"1 made up", true);
+        errors.count(b"NOAUTH of ours", false);
+        let all = errors.all();
+        let of = |code: &str| all.iter().find(|(known, _)| known == code).map_or(0, |(_, count)| *count);
+        assert_eq!((of(OVERFLOW), of("1"), of("NOAUTH"), of("299")), (300 - 126, 2, 1, 0));
         errors.reset();
-        errors.count(b"ERR x");
-        assert_eq!(errors.all().len(), 1);
+        assert!(errors.all().is_empty());
     }
 }

@@ -22,6 +22,10 @@ pub struct Event {
     pub samples: Vec<Sample>,
     /// The worst ever, in ms.
     pub max_ms: u64,
+    /// All of it together, in ms.
+    pub sum_ms: u64,
+    /// How often it was noted.
+    pub count: u64,
 }
 
 /// The causes by name.
@@ -36,6 +40,8 @@ impl Latency {
         let mut events = self.events.lock();
         let event = events.entry(cause).or_default();
         event.max_ms = event.max_ms.max(ms);
+        event.sum_ms += ms;
+        event.count += 1;
         match event.samples.last_mut() {
             Some(last) if last.at == at => last.ms = last.ms.max(ms),
             _ => {
@@ -86,6 +92,7 @@ mod tests {
         }
         let (name, event) = latency.event(b"COMMAND").expect("noted");
         assert_eq!((name, event.samples.len(), event.max_ms), ("command", SAMPLES, 9));
+        assert_eq!((event.sum_ms, event.count), (200 * 21, 600));
         assert_eq!(event.samples[0], Sample { at: 40, ms: 9 });
         assert!(!latency.reset(b"other"));
         assert_eq!(latency.reset_all(), 1);

@@ -49,17 +49,16 @@ pub fn account(state: &State, stats: &WorkerStats, client: &ClientShared, bytes:
     }
 }
 
-/// The most memory all connections may use together, in bytes.
+/// The most memory all connections may use together, in bytes; enough for a few, so that one can still set another limit.
 fn client_limit(state: &State) -> Option<usize> {
-    match state.config.int(id::MAXMEMORY_CLIENTS) {
-        0 => None,
+    const LEAST: usize = 128 * 1024;
+    let limit = match state.config.int(id::MAXMEMORY_CLIENTS) {
         percent @ ..0 => {
-            let bytes =
-                (state.config.size(id::MAXMEMORY) as u128 * percent.unsigned_abs() as u128 / 100) as usize;
-            (bytes > 0).then_some(bytes)
+            (state.config.size(id::MAXMEMORY) as u128 * percent.unsigned_abs() as u128 / 100) as usize
         }
-        bytes => usize::try_from(bytes).ok(),
-    }
+        bytes => usize::try_from(bytes).ok()?,
+    };
+    (limit > 0).then(|| limit.max(LEAST))
 }
 
 /// Closes connections, those that use most memory first, until all together use no more than `maxmemory-clients`.
@@ -146,16 +145,16 @@ mod tests {
 
     #[test]
     fn the_largest_connections_make_room() {
-        let state = state(&[("maxmemory-clients", "1000")]);
+        let state = state(&[("maxmemory-clients", "1000000")]);
         let clients: Vec<_> = (0..4).map(|_| state.clients.add("a:1".into(), "b:1".into(), 0)).collect();
         clients[2].set_flag(client_flag::NO_EVICT, true);
-        for (client, bytes) in clients.iter().zip([100, 300, 500, 50]) {
+        for (client, bytes) in clients.iter().zip([100_000, 300_000, 500_000, 50_000]) {
             account(&state, state.stats.worker(0), client, bytes);
         }
         assert_eq!(state.clients.len(), 4);
-        account(&state, state.stats.worker(0), &clients[0], 200);
+        account(&state, state.stats.worker(0), &clients[0], 200_000);
         assert!(state.clients.get(clients[1].id).is_none());
-        assert_eq!((state.clients.len(), state.clients.memory.load(Relaxed)), (3, 750));
+        assert_eq!((state.clients.len(), state.clients.memory.load(Relaxed)), (3, 750_000));
         assert_eq!(state.stats.worker(0).evicted_clients.get(), 1);
     }
 

@@ -257,7 +257,13 @@ impl State {
     /// Counts an error reply, by its code.
     pub fn count_error(&self, stats: &stats::WorkerStats, text: &[u8]) {
         stats.errors.add(1);
-        self.errors.count(text);
+        self.errors.count(text, false);
+    }
+
+    /// The same of one whose code a script may have made up.
+    pub fn count_made_up(&self, stats: &stats::WorkerStats, text: &[u8]) {
+        stats.errors.add(1);
+        self.errors.count(text, true);
     }
 
     /// Publishes an event of a key, if its `class` (of `config::notify`) is wanted.

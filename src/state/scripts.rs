@@ -211,7 +211,7 @@ impl Scripts {
     /// Brings what INFO tells up to date.
     pub fn note_functions(&self, libraries: Option<&Libraries>) {
         let figures = &self.figures;
-        figures.libraries.store(libraries.map_or(0, |libraries| libraries.all.len()), Ordering::Relaxed);
+        figures.libraries.store(libraries.map_or(0, |libraries| libraries.all().len()), Ordering::Relaxed);
         figures.functions.store(libraries.map_or(0, Libraries::functions), Ordering::Relaxed);
         figures.functions_memory.store(libraries.map_or(0, Libraries::memory), Ordering::Relaxed);
         figures.functions_vm.store(libraries.map_or(0, |all| all.vm().memory()), Ordering::Relaxed);

@@ -218,6 +218,12 @@ const KNOWN: &[Known] = &[
         },
     },
     Known {
+        why: "Valkey 9 does not name itself in the errors of scripts, and calls what they use `server`",
+        seen: |_, old, new| {
+            same(old, new, &|old, new| reworded(old).is_some_and(|old| reworded(new) == Some(old)))
+        },
+    },
+    Known {
         why: "7.2 names the subcommand's help in lower and upper case alike, and lists more of it",
         seen: |request, old, new| {
             let help = request.get(1).is_some_and(|w| w.eq_ignore_ascii_case(b"help"));
@@ -248,6 +254,13 @@ fn without_read_counts(value: &Value) -> Value {
         }
         other => other.clone(),
     }
+}
+
+/// The text of an error of a script as Valkey 9 has it.
+fn reworded(value: &Value) -> Option<String> {
+    let text = String::from_utf8_lossy(value.text()?);
+    let text = text.replace("Unknown Redis command called", "Unknown command called");
+    Some(text.replace("calling Redis command", "calling command").replace("redis.", "server."))
 }
 
 /// The request that `request`, if it is a script that runs its arguments, runs.

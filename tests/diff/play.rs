@@ -33,7 +33,12 @@ pub struct Step {
 impl Step {
     /// Whether nothing has to be looked at or undone between it and the next request.
     fn is_plain(&self) -> bool {
-        !self.row.chooses && !matches!(self.row.reply, Reply::Scan(_))
+        !self.row.chooses && !matches!(self.row.reply, Reply::Scan(_)) && !self.is_refused_in_multi()
+    }
+
+    /// Whether a transaction takes it for a mistake, by which it is aborted since Valkey 9 and was not before.
+    fn is_refused_in_multi(&self) -> bool {
+        matches!(self.row.name, "MULTI" | "WATCH")
     }
 }
 
@@ -158,7 +163,7 @@ impl Pair {
                 _ => None,
             };
             // What each server chooses cannot be undone before EXEC.
-            if step.row.chooses && queue.is_some() {
+            if queue.is_some() && (step.row.chooses || step.is_refused_in_multi()) {
                 at += 1;
                 continue;
             }
@@ -234,6 +239,7 @@ fn same<'a>(
         }
         (Value::Simple(t), Some(steps)) if t == b"QUEUED" => steps.push(step),
         (Value::Simple(_), None) if is("MULTI") => *queue = Some(Vec::new()),
+        (Value::Error(text), Some(_)) if !text.starts_with(b"EXECABORT") => {}
         (_, Some(_)) if is("EXEC") || is("DISCARD") => *queue = None,
         _ => {}
     }

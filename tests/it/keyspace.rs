@@ -166,3 +166,20 @@ fn while_data_is_brought_in_nothing_expires() {
     assert_eq!(says(&mut client, "CONFIG SET import-mode no"), "+OK");
     eventually("all that is past its time goes", || says(&mut client, "DBSIZE") == ":1");
 }
+
+/// During a pause nothing is removed, so that looking for a key that is not past its time could go on for as long as the pause.
+#[test]
+fn a_pause_keeps_keys_past_their_time() {
+    let node = harness::node(&[]);
+    let mut client = node.connect();
+    client.line("DEBUG SET-ACTIVE-EXPIRE 0").expect("a reply");
+    client.line("SET k v PX 1").expect("a reply");
+    client.line("CLIENT PAUSE 100000 WRITE").expect("a reply");
+    let is_past = |client: &mut Client| client.line("EXISTS k").expect("a reply").int() == Some(0);
+    eventually("the key is past its time", || is_past(&mut client));
+    assert_eq!(text(&mut client, "RANDOMKEY"), "k");
+    assert!(client.line("KEYS *").expect("a reply").items().is_empty());
+    assert_eq!(client.line("DBSIZE").expect("a reply").int(), Some(1));
+    client.line("CLIENT UNPAUSE").expect("a reply");
+    assert_eq!(client.line("RANDOMKEY").expect("a reply").text(), None);
+}

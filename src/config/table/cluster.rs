@@ -13,18 +13,18 @@ pub(super) const CLUSTER: Group = Group {
             "Members to join at start, host:port each; any one of them is enough. One that wants a password is asked on its cluster-port: host:port@cluster-port, unless that is port + 10000.",
         )
         .change(Mutability::Startup),
-        row("cluster-port", PORT, "0", "Port for the other nodes; 0 means port + 10000.").immutable(),
+        row("cluster-port", PORT, "0", "Port for the other nodes; 0 means port + 10000.").change(Mutability::Startup),
         row(
             "cluster-secret",
             TEXT,
             "",
             "What all nodes of the cluster know; without one only nodes of the same machine are let in.",
         )
-        .immutable()
+        .change(Mutability::Startup)
         .sensitive(),
         row("copies", ONE31, "2", "Nodes that hold each key, where a cluster is founded by this node.")
-            .immutable(),
-        row("witness", BOOL, "no", "Vote in the cluster, and hold no data.").immutable(),
+            .change(Mutability::Startup),
+        row("witness", BOOL, "no", "Vote in the cluster, and hold no data.").change(Mutability::Startup),
         row(
             "redirect",
             Kind::Enum(&["forward", "moved"]),
@@ -55,13 +55,26 @@ pub(super) const CLUSTER: Group = Group {
         .immutable()
         .inert(),
         row(
+            "cluster-config-save-behavior",
+            Kind::Enum(&["sync", "best-effort"]),
+            "sync",
+            "What happens when that file cannot be written.",
+        )
+        .inert(),
+        row("cluster-databases", ONE31, "1", "Databases a cluster has; see databases.").immutable().inert(),
+        row(
             "cluster-node-timeout",
             COUNT63,
             "15000",
             "Milliseconds of silence after which a node counts as lost.",
         )
         .inert(),
-        row("cluster-announce-ip", TEXT, "", "Address other nodes and clients should use for this one."),
+        row(
+            "cluster-announce-ip",
+            Kind::Text(value::announced_ip),
+            "",
+            "Address other nodes and clients should use for this one.",
+        ),
         row(
             "cluster-announce-client-ipv4",
             Kind::Text(value::ipv4),
@@ -78,6 +91,9 @@ pub(super) const CLUSTER: Group = Group {
         .inert(),
         row("cluster-announce-port", PORT, "0", "Port to announce; 0 means port."),
         row("cluster-announce-tls-port", PORT, "0", "TLS port to announce; 0 means tls-port.").inert(),
+        row("cluster-announce-client-port", PORT, "0", "Port clients should use, if another than nodes do.").inert(),
+        row("cluster-announce-client-tls-port", PORT, "0", "TLS port clients should use, if another than nodes do.")
+            .inert(),
         row("cluster-announce-bus-port", PORT, "0", "Port for nodes to announce; 0 means cluster-port.")
             .inert(),
         row("cluster-announce-hostname", Kind::Text(value::host_name), "", "Host name to announce.").inert(),
@@ -123,7 +139,18 @@ pub(super) const CLUSTER: Group = Group {
         )
         .inert(),
         row("cluster-slot-stats-enabled", BOOL, "no", "Keep statistics for every slot.").inert(),
+        row("cluster-slot-migration-log-max-len", COUNT63, "1000", "Moves of slots kept for looking up.").inert(),
+        row(
+            "slot-migration-max-failover-repl-bytes",
+            Kind::Memory { min: -1, max: i64::MAX },
+            "0",
+            "Bytes that may still be missing when a slot changes hands; -1 sets no limit.",
+        )
+        .inert(),
         row("cluster-blacklist-ttl", COUNT63, "60", "Seconds a forgotten node is not let in again.").inert(),
+        row("cluster-message-gossip-perc", Kind::Int { min: 1, max: 100 }, "10", "Nodes a heartbeat tells of.")
+            .hidden()
+            .inert(),
         row("cluster-ping-interval", COUNT63, "0", "Milliseconds between heartbeats.").hidden().inert(),
         row(
             "auto-failover-on-shutdown",
@@ -202,8 +229,16 @@ pub(super) const REPLICATION: Group = Group {
         row("repl-diskless-sync-max-replicas", COUNT31, "0", "Copies that end the wait; 0 means none do.")
             .inert(),
         row(
+            "repl-mptcp",
+            Kind::OnlyNo(value::NO_MPTCP),
+            "no",
+            "Use Multipath TCP on links that carry copies.",
+        )
+        .immutable()
+        .inert(),
+        row(
             "repl-diskless-load",
-            Kind::Enum(&["disabled", "on-empty-db", "swapdb"]),
+            Kind::Enum(&["disabled", "on-empty-db", "swapdb", "flush-before-load"]),
             "disabled",
             "When a copy loads straight from the socket.",
         )

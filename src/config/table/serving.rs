@@ -24,7 +24,7 @@ pub(super) const NETWORK: Group = Group {
             "",
             "Path of a Unix socket of the memcached protocol, with the permissions of the other one.",
         )
-        .immutable(),
+        .change(Mutability::Startup),
         row(
             "memcached-max-item-size",
             Kind::Memory { min: 1 << 10, max: 1 << 30 },
@@ -94,6 +94,7 @@ pub(super) const NETWORK: Group = Group {
             "TLS connections accepted in one turn of the event loop.",
         )
         .inert(),
+        row("mptcp", Kind::OnlyNo(value::NO_MPTCP), "no", "Let clients use Multipath TCP.").immutable().inert(),
         row("rdma-bind", Kind::Words(value::addresses), "", "Addresses to listen on over RDMA.").inert(),
         row("rdma-port", PORT, "0", "Port to listen on over RDMA.").inert(),
         row(
@@ -136,6 +137,20 @@ pub(super) const TLS: Group = Group {
             Kind::Enum(&["no", "yes", "optional"]),
             "yes",
             "Whether clients must present a certificate.",
+        )
+        .inert(),
+        row(
+            "tls-auth-clients-user",
+            Kind::Enum(&["CN", "URI", "off"]),
+            "off",
+            "Field of a certificate that names the client's user.",
+        )
+        .inert(),
+        row(
+            "tls-auto-reload-interval",
+            COUNT31,
+            "0",
+            "Seconds between looks for new certificates; 0 never looks.",
         )
         .inert(),
         row("tls-replication", BOOL, "no", "Use TLS on links that carry copies.").inert(),
@@ -188,7 +203,7 @@ pub(super) const PROCESS: Group = Group {
             "shutdown-on-sigterm",
             Kind::ShutdownWords,
             "default",
-            "How SIGTERM shuts down: default, or any of save, nosave, now, force.",
+            "How SIGTERM shuts down: default, or any of save, nosave, now, force, safe, failover.",
         )
         .inert(),
         row("hz", COUNT31, "10", "Rounds of housekeeping per second, from 1 to 500.").clamp(1, 500).inert(),
@@ -246,10 +261,18 @@ pub(super) const PROCESS: Group = Group {
             .alias("bgsave_cpulist")
             .immutable()
             .inert(),
-        row("io-threads", Kind::Int { min: 1, max: 256 }, "1", "Threads for socket work; see workers.")
-            .immutable()
+        row("io-threads", Kind::Int { min: 1, max: 256 }, "1", "Threads for socket work; see workers.").inert(),
+        row("io-threads-do-reads", BOOL, "no", "Read in those threads too.").immutable().hidden().inert(),
+        row("io-threads-always-active", BOOL, "no", "Keep those threads busy, for tests.").hidden().inert(),
+        row("min-io-threads-avoid-copy-reply", COUNT31, "7", "Threads from which on large texts are not copied.")
+            .hidden()
             .inert(),
-        row("io-threads-do-reads", BOOL, "no", "Read in those threads too.").immutable().inert(),
+        row("min-string-size-avoid-copy-reply", COUNT31, "16384", "Bytes from which on a text is not copied.")
+            .hidden()
+            .inert(),
+        row("min-string-size-avoid-copy-reply-threaded", COUNT31, "65536", "The same with threads for socket work.")
+            .hidden()
+            .inert(),
         row("events-per-io-thread", COUNT31, "2", "Events that wake one more of those threads.")
             .hidden()
             .inert(),
@@ -269,6 +292,9 @@ pub(super) const PROCESS: Group = Group {
             .immutable()
             .hidden()
             .inert(),
+        row("hash-seed", Kind::Text(value::seed), "", "Seed that orders SCAN alike on several nodes.")
+            .immutable()
+            .inert(),
         row("debug-context", TEXT, "", "A note for crash reports.").hidden().inert(),
     ],
 };
@@ -284,7 +310,8 @@ pub(super) const LOGGING: Group = Group {
         ),
         row("logfile", TEXT, "", "File to log to, opened anew for each line; empty logs to standard output.")
             .immutable(),
-        row("log-format", Kind::Enum(&["legacy", "logfmt"]), "legacy", "Shape of a log line.").inert(),
+        row("log-format", Kind::Enum(&["legacy", "logfmt", "json"]), "legacy", "Shape of a log line.")
+            .inert(),
         row(
             "log-timestamp-format",
             Kind::Enum(&["legacy", "iso8601", "milliseconds"]),

@@ -158,7 +158,14 @@ const SUITE_NAMES: &str = "\
     slowlog-max-len stop-writes-on-bgsave-error stream-node-max-bytes stream-node-max-entries \
     tcp-keepalive timeout tls-auth-clients tls-client-key-file-pass tls-cluster tls-key-file-pass \
     tls-replication tracking-table-max-keys zset-max-listpack-entries zset-max-listpack-value \
-    zset-max-ziplist-entries zset-max-ziplist-value";
+    zset-max-ziplist-entries zset-max-ziplist-value cluster-announce-client-port \
+    cluster-announce-client-tls-port cluster-config-save-behavior cluster-databases \
+    cluster-message-gossip-perc cluster-slot-migration-log-max-len debug-context \
+    enable-debug-assert hash-seed io-threads-always-active \
+    min-io-threads-avoid-copy-reply min-string-size-avoid-copy-reply \
+    min-string-size-avoid-copy-reply-threaded mptcp repl-mptcp \
+    slot-migration-max-failover-repl-bytes tls-auth-clients-user tls-auto-reload-interval \
+    use-exit-on-panic watchdog-period";
 
 /// A directive that does nothing must say so: who sets it relies on it.
 #[test]
