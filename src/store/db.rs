@@ -130,7 +130,7 @@ impl Db {
             && let Some(start) = object.contents()
         {
             // The processor sees by itself that a longer pack is walked.
-            (0..4).for_each(|line| prefetch(start.wrapping_add(64 * line)));
+            (0..8).for_each(|line| prefetch(start.wrapping_add(64 * line)));
         }
     }
 

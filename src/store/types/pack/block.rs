@@ -5,7 +5,7 @@
 //! eight bytes where it is held.
 //!
 //! Knows no entries. Invariant: the first four bytes are the length, 4 to [`Block::MAX`], as u32 LE; the allocation has
-//! the layout of that length, and all bytes below it are initialised.
+//! the layout of that length, and all its bytes are initialised, also those behind the length.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::ops::{Deref, Range};
@@ -90,19 +90,19 @@ impl Block {
         if room(from) != room(to) {
             self.move_to(to);
         }
-        if to > from {
-            // SAFETY: the allocation now has room for `to` bytes.
-            unsafe { self.0.as_ptr().add(from).write_bytes(0, to - from) };
-        }
         self.write_len(to);
     }
 
     #[cold]
     fn move_to(&mut self, to: usize) {
-        let wanted = layout(to);
+        let (had, wanted) = (layout(self.len()), layout(to));
         // SAFETY: allocated with the layout of its length, and the new size is a layout's of the same alignment.
-        let start = unsafe { realloc(self.0.as_ptr(), layout(self.len()), wanted.size()) };
+        let start = unsafe { realloc(self.0.as_ptr(), had, wanted.size()) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(wanted) };
+        if let Some(more) = wanted.size().checked_sub(had.size()) {
+            // SAFETY: the allocation now has so many more bytes.
+            unsafe { start.as_ptr().add(had.size()).write_bytes(0, more) };
+        }
         self.0 = start;
     }
 
