@@ -8,10 +8,12 @@
 
 use super::call::{self, Site};
 use super::client::{Waiting, Watching, WouldWait};
+use super::forward::{Part, Target};
 use super::keys::{Fetched, Keys, Routed};
 use super::replay::Replayer;
 use super::table::Row;
 use super::{flag, transaction};
+use crate::cluster::metadata::NodeId;
 use crate::state::across::{Change, Watched};
 use crate::state::keyspace::Scratch;
 use crate::state::partition::partition_of;
@@ -51,6 +53,8 @@ pub enum Ran {
     Waits(WouldWait),
     /// Another script runs: try again.
     Contended,
+    /// It took too long.
+    Overran,
 }
 
 impl Across {
@@ -108,6 +112,18 @@ impl Across {
     fn called(row: &Row, args: Args) -> Option<u64> {
         let runs = row.command.flags.has(flag::SCRIPT) && !row.command.keys.is_empty();
         args.get(1).filter(|_| runs).map(Scripts::fingerprint)
+    }
+
+    /// The same for the one node that serves what it is known to need, if that is one partition, or for `me` if it is none.
+    pub fn part(&self, me: NodeId) -> Option<Part> {
+        let (Work::Single, [(row, args)]) = (self.work, &*self.requests) else { return None };
+        let mut partitions = self.keys().into_iter().map(|key| partition_of(&key));
+        let target = match partitions.next() {
+            None => Target::Node(me),
+            Some(first) if partitions.all(|other| other == first) => Target::Partition(first),
+            Some(_) => return None,
+        };
+        Some(Part::new(target, row.command, args.as_args()))
     }
 
     /// The keys it is known to need.
@@ -175,6 +191,10 @@ impl Across {
         site.client.would_wait = None;
         let (keys, events) = recording(|| self.run_on(&mut site, keys, waited));
         let (copies, fetched) = keys.into_copies();
+        if fetched.has_overrun() {
+            site.client.select(db);
+            return Ran::Overran;
+        }
         let missed = fetched.into_missed();
         if !missed.is_empty() {
             site.client.select(db);

@@ -21,6 +21,7 @@ use crate::text::long_double::LongDouble;
 use shoal_protocol::resp::{Args, Output, OwnedArgs};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What a request hears whose time is up.
@@ -147,9 +148,16 @@ pub fn wait<'k>(
     for key in &waiter.keys {
         cx.keys.with_partition(partition_of(key), |partition| partition.enqueue(&waiter, key));
     }
-    cx.state.clients.blocked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    count(cx.state, cx.client, 1);
     *cx.client.shared.waiter.lock() = Some(Arc::clone(&waiter));
     cx.client.blocked = Some(Blocked { waiter, deadline: timeout.deadline(), nothing, timeout });
+}
+
+/// Counts one more or one less who waits. Those of other nodes are counted there.
+fn count(state: &State, client: &Client, by: isize) {
+    if !client.is_peer {
+        state.clients.blocked.fetch_add(by as usize, Ordering::Relaxed);
+    }
 }
 
 /// What a request that waits has to be asked again as, to wait no longer in all than it said.
@@ -289,7 +297,7 @@ pub fn leave_queues(state: &State, waiter: &Arc<Waiter>) {
 pub fn end(state: &State, client: &mut Client) {
     if client.blocked.take().is_some() {
         *client.shared.waiter.lock() = None;
-        state.clients.blocked.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        count(state, client, -1);
     }
 }
 

@@ -9,7 +9,7 @@ use super::server::{container, write_help};
 use super::tracking;
 use super::{Command, Cx, Flags, Group, command, flag, flags};
 use crate::config::id as directive;
-use crate::state::clients::{Mail, client_flag};
+use crate::state::clients::{Unblock, client_flag};
 use crate::state::pause::Paused;
 use shoal_protocol::resp::Args;
 
@@ -264,21 +264,17 @@ fn kill(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// CLIENT UNBLOCK client-id [TIMEOUT | ERROR]
 fn unblock(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let error = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
+    let how = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
         _ if args.len() > 4 => return Err(error::bad_subcommand("CLIENT", &args[1])),
-        None | Some(b"timeout") => false,
-        Some(b"error") => true,
+        None | Some(b"timeout") => Unblock::TimeUp,
+        Some(b"error") => Unblock::Error,
         Some(_) => {
             return Err(CmdError::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
         }
     };
     let id = parse::int(&args[2])?;
     let client = u64::try_from(id).ok().and_then(|id| cx.state.clients.get(id));
-    let waiting = client.filter(|client| client.waiter.lock().is_some());
-    if let Some(client) = &waiting {
-        client.send(Mail::Unblock { error });
-    }
-    cx.out.int(waiting.is_some().into());
+    cx.out.int(client.is_some_and(|client| client.unblock(how)).into());
     Ok(())
 }
 

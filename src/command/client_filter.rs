@@ -237,7 +237,7 @@ fn flags_of(state: &State, client: &ClientShared) -> String {
     let tracker = state.tracking.of(client.id);
     let tracker = tracker.as_deref();
     let flag = |flag| client.has_flag(flag);
-    let waits = flag(client_flag::HELD) || client.waiter.lock().is_some();
+    let waits = flag(client_flag::HELD) || client.is_blocked();
     let letters = [
         ('O', flag(client_flag::MONITOR)),
         ('P', client.is_subscribed()),

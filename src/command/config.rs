@@ -75,7 +75,7 @@ fn set(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
                 let user = super::acl::setting_of(cx.state.acl.default_user());
                 settings::agree(cx, vec![user]);
             }
-            settings::agree_on_directives(cx, |directive| change.touches(directive));
+            settings::agree_on_directives(cx, &change);
             if change.touches(id::MAXMEMORY) || change.touches(id::MAXMEMORY_CLIENTS) {
                 limits::evict_clients(cx.state, cx.stats);
             }

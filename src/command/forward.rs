@@ -455,7 +455,8 @@ fn is_about_the_asker(command: &Command) -> bool {
 }
 
 impl Part {
-    fn new(target: Target, command: &Command, args: Args) -> Part {
+    /// One request for one node.
+    pub fn new(target: Target, command: &Command, args: Args) -> Part {
         Part {
             target,
             requests: vec![OwnedArgs::from(args)],

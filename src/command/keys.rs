@@ -29,7 +29,7 @@ use crate::store::table::Place;
 use crate::store::value::{Object, Stored};
 use hashbrown::HashSet;
 use smallvec::SmallVec;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -125,12 +125,19 @@ struct Rare {
 pub struct Fetched {
     known: HashSet<Box<[u8]>>,
     missed: RefCell<Vec<Box<[u8]>>>,
+    /// Whether what runs on them has taken too long.
+    overran: Cell<bool>,
 }
 
 impl Fetched {
     /// These keys are known.
     pub fn new<'k>(keys: impl Iterator<Item = &'k [u8]>) -> Fetched {
-        Fetched { known: keys.map(Box::from).collect(), missed: RefCell::default() }
+        Fetched { known: keys.map(Box::from).collect(), ..Fetched::default() }
+    }
+
+    /// Whether what ran on them took too long. What was done is not to be kept.
+    pub fn has_overrun(&self) -> bool {
+        self.overran.get()
     }
 
     /// The keys that were asked for and are not known. What was done without them is of no use.
@@ -249,6 +256,11 @@ impl<'a> Keys<'a> {
     /// Whether they are those of scratch copies.
     pub fn is_copy(&self) -> bool {
         self.fetched().is_some()
+    }
+
+    /// Says that what runs on scratch copies takes too long; false if there are none.
+    pub fn overrun(&self) -> bool {
+        self.fetched().map(|fetched| fetched.overran.set(true)).is_some()
     }
 
     /// Whether a key was asked for that the scratch copies do not know.

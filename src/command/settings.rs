@@ -1,4 +1,4 @@
-//! What all nodes of a cluster know besides keys: users, libraries of functions, and the directives in [`DIRECTIVES`].
+//! What all nodes of a cluster know besides keys: users, libraries of functions, and the directives that are shared.
 //!
 //! The node at which something is set does it at once and has all members agree on what came of it ([`agree`]); whoever set it hears
 //! of it when every node does as said. Each node makes the settings of the map its own ([`adopt`]), now, when it joins and when it comes
@@ -7,12 +7,10 @@
 use super::clock::Clock;
 use super::{Cx, acl, function};
 use crate::cluster::metadata::{Change, Setting, Settings};
-use crate::config::{Caller, id};
+use crate::config::table::Id;
+use crate::config::{self, Caller};
 use crate::state::State;
 use std::collections::BTreeMap;
-
-/// The directives that are those of the cluster.
-const DIRECTIVES: &[&str] = &["notify-keyspace-events"];
 
 /// Has all nodes of the cluster do the same.
 pub fn agree(cx: &mut Cx, settings: Settings) {
@@ -21,26 +19,40 @@ pub fn agree(cx: &mut Cx, settings: Settings) {
     }
 }
 
-/// Has all nodes use this node's value of those directives that are the cluster's.
-pub fn agree_on_directives(cx: &mut Cx, touches: impl Fn(crate::config::table::Id) -> bool) {
-    if touches(id::NOTIFY_KEYSPACE_EVENTS) {
-        let settings = directives(cx.state);
-        agree(cx, settings);
-    }
+/// Has all nodes use this node's values of those `changed` directives that are the cluster's.
+pub fn agree_on_directives(cx: &mut Cx, changed: &config::Change) {
+    let settings = directives(cx.state, changed.ids());
+    agree(cx, settings);
 }
 
-fn directives(state: &State) -> Settings {
-    let names: Vec<&[u8]> = DIRECTIVES.iter().map(|name| name.as_bytes()).collect();
-    let values = state.config.get(&names).into_iter();
-    values.map(|(name, value)| (Setting::Directive(name.to_string()), Some(value.into_bytes()))).collect()
+/// This node's values of those directives that are the cluster's.
+fn directives(state: &State, ids: impl Iterator<Item = Id>) -> Settings {
+    let shared = ids.filter(|id| id.row().shared);
+    let values = shared.flat_map(|id| state.config.get(&[id.name().as_bytes()]));
+    values.map(|(name, value)| (Setting::Directive(name), Some(value.into_bytes()))).collect()
 }
 
 /// What this node would have others know; nothing if a script runs at this moment.
 pub fn own(state: &State) -> Option<Settings> {
     let mut settings = function::libraries(state)?;
     settings.extend(acl::settings_of_users(state));
-    settings.extend(directives(state));
+    settings.extend(directives(state, Id::all()));
     Some(settings)
+}
+
+/// Makes the cluster's value of a directive this node's; one that this node knows or shares no more is let be.
+fn adopt_directive(state: &State, name: &str, value: &[u8]) {
+    if !Id::find(name).is_some_and(|id| id.row().shared) {
+        return;
+    }
+    let caller = Caller { local: true, loading: false };
+    match state.config.change(&[(name.as_bytes(), value)], caller) {
+        Ok(change) if change.ids().next().is_some() => {
+            tracing::info!("{name} is {:?}, as in all of the cluster", String::from_utf8_lossy(value));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!("the cluster's {name} cannot be this node's: {error}"),
+    }
 }
 
 /// Does as the cluster's `settings` say; false if that has to be tried again, as a script runs at this moment.
@@ -48,12 +60,7 @@ pub fn adopt(state: &State, settings: &BTreeMap<Setting, Option<Vec<u8>>>) -> bo
     for (setting, value) in settings {
         match (setting, value) {
             (Setting::User(name), rules) => acl::adopt(state, name, rules.as_deref()),
-            (Setting::Directive(name), Some(value)) if DIRECTIVES.contains(&&**name) => {
-                let caller = Caller { local: true, loading: false };
-                if let Err(error) = state.config.change(&[(name.as_bytes(), value)], caller) {
-                    tracing::warn!("the cluster's {name} cannot be this node's: {error}");
-                }
-            }
+            (Setting::Directive(name), Some(value)) => adopt_directive(state, name, value),
             (Setting::Directive(_) | Setting::Library(_), _) => {}
         }
     }

@@ -105,6 +105,8 @@ pub struct Row {
     pub reload: bool,
     /// Accepted, checked and kept, with no effect.
     pub inert: bool,
+    /// In a cluster it is the same at all nodes: who sets it at one sets it at all.
+    pub shared: bool,
     /// Numbers within the range but outside these bounds are moved to the nearer bound.
     pub clamp: (i64, i64),
     /// What it does, its unit and what its special values mean: one sentence or two for the reader.
@@ -267,6 +269,11 @@ impl Row {
         self
     }
 
+    const fn shared(mut self) -> Row {
+        self.shared = true;
+        self
+    }
+
     const fn clamp(mut self, low: i64, high: i64) -> Row {
         self.clamp = (low, high);
         self
@@ -336,6 +343,7 @@ const fn row(name: &'static str, kind: Kind, default: &'static str, doc: &'stati
         hidden: false,
         reload: false,
         inert: false,
+        shared: false,
         clamp: (i64::MIN, i64::MAX),
         doc,
     }

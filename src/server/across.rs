@@ -8,7 +8,9 @@
 //! Invariant: the client hears of success once the decision has arrived at all copies in sync of the home, and hears an
 //! error that leaves it open only where nobody can be asked any more.
 
-use super::forward::{DEADLINE, UNKNOWN, find_script, kind, link, nobody_serves, own_script};
+use super::forward::{
+    DEADLINE, UNKNOWN, find_script, kind, link, nobody_serves, own_script, resolve, unblocked,
+};
 use super::participant;
 use crate::cluster::link::CallError;
 use crate::cluster::metadata::NodeId;
@@ -19,6 +21,7 @@ use crate::command::forward::Forwarded;
 use crate::command::tracking::remember_elsewhere;
 use crate::command::{error, script, table, transaction};
 use crate::state::across::{Answer, Ask, Change, Grants, Seen, TransactionId, Wanted};
+use crate::state::clients::{ClientShared, Unblock};
 use crate::state::partition::partition_of;
 use crate::worker::Worker;
 use shoal_protocol::resp::{Args, Output, OwnedArgs};
@@ -43,8 +46,13 @@ const RERUNS: usize = 1000;
 const ENDLESS: &[u8] =
     b"-ERR the script asks for further keys, which other nodes serve, whenever it is run: declare its keys\r\n";
 
+const OVERRAN: &[u8] =
+    b"-ERR the script ran for more than a second on keys of several partitions, and changed nothing\r\n";
+
 /// How an attempt ended.
 enum Attempt {
+    /// It took too long.
+    Overran,
     /// This is the reply.
     Answered(Vec<u8>),
     /// Nothing was done.
@@ -122,6 +130,13 @@ async fn run(
                 across.note_wandering(&worker.state, reruns > 0);
                 return reply;
             }
+            Attempt::Overran => {
+                across.note_wandering(&worker.state, reruns > 0);
+                // What keeps to the keys it declares may run as long as it likes where these are.
+                let part = across.part(worker.state.cluster.me()).filter(|_| reruns == 0);
+                let Some(part) = part else { return OVERRAN.to_vec() };
+                return resolve(worker, client, request, &part, None, Instant::now() + DEADLINE).await;
+            }
             Attempt::Missed(more) => {
                 keys.extend(more);
                 keys.sort_unstable();
@@ -136,12 +151,21 @@ async fn run(
                 across.requests.iter_mut().for_each(|(_, args)| args.clone_from(&again));
                 waited = true;
                 let ends = timeout.and_then(|timeout| began.checked_add(timeout));
-                wait_for_keys(worker, (request.db, &keys), id, holds, ends).await;
+                let is_over = || ends.is_some_and(|ends| ends <= Instant::now());
+                let unblocked =
+                    wait_for_keys(worker, &client.shared, (request.db, &keys), id, holds, ends).await;
+                let ended = unblocked.or_else(|| is_over().then_some(Unblock::TimeUp));
                 // Somebody serves its keys; the deadline is for when nobody does.
                 until = Instant::now() + DEADLINE;
-                if ends.is_some_and(|ends| ends <= Instant::now()) {
+                if let Some(how) = ended {
                     let mut out = Output::new(request.proto);
-                    nothing.reply(&mut out);
+                    match how {
+                        Unblock::TimeUp => nothing.reply(&mut out),
+                        Unblock::Error => {
+                            out.error(error::UNBLOCKED.text());
+                            worker.state.count_error(worker.stats(), error::UNBLOCKED.text());
+                        }
+                    }
                     return out.take_bytes();
                 }
             }
@@ -220,6 +244,10 @@ async fn attempt(
                         release(worker, id, holds);
                         Attempt::Missed(keys)
                     }
+                    Ran::Overran => {
+                        release(worker, id, holds);
+                        Attempt::Overran
+                    }
                     Ran::Done(_) | Ran::Contended => Attempt::Again,
                 };
             }
@@ -238,14 +266,15 @@ async fn attempt(
     }
 }
 
-/// Lets go of everything and waits until one of `keys` may have changed, or for some time.
+/// Lets go of everything and waits until one of `keys` may have changed, or for some time. What CLIENT UNBLOCK says ends it early.
 async fn wait_for_keys(
     worker: &Rc<Worker>,
+    client: &ClientShared,
     (db, keys): (usize, &[Box<[u8]>]),
     id: TransactionId,
     holds: Holds,
     ends: Option<Instant>,
-) {
+) -> Option<Unblock> {
     let token = fastrand::u64(1..);
     let changed = Rc::new(Notify::new());
     let nodes: Vec<NodeId> = holds.iter().map(|(node, _)| *node).collect();
@@ -261,7 +290,10 @@ async fn wait_for_keys(
     }
     let again = Instant::now() + LOOK_AGAIN;
     let until = ends.map_or(again, |ends| ends.min(again));
-    let _ = tokio::time::timeout_at(until.into(), changed.notified()).await;
+    let ended = tokio::select! {
+        _ = tokio::time::timeout_at(until.into(), changed.notified()) => None,
+        how = unblocked(client) => Some(how),
+    };
     participant::cancel(worker, token);
     for node in nodes {
         if let Some(sender) = worker.links.borrow().get(&node) {
@@ -269,6 +301,7 @@ async fn wait_for_keys(
             let _ = sender.try_send(kind::CANCEL, &token.to_le_bytes());
         }
     }
+    ended
 }
 
 /// What is wanted of whom; nothing while somebody serves none of his partitions.

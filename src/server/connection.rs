@@ -12,6 +12,7 @@ use crate::command::blocking;
 use crate::command::call::Site;
 use crate::command::client::Client;
 use crate::config::id;
+use crate::state::State;
 use crate::state::clients::{ClientShared, client_flag};
 use crate::state::limits;
 use crate::state::replication::Waits;
@@ -105,11 +106,6 @@ impl Connection {
         }
     }
 
-    /// The worker it lives on.
-    pub(super) fn worker(&self) -> &Rc<Worker> {
-        &self.worker
-    }
-
     /// Serves the connection until it ends.
     pub async fn serve(mut self) {
         self.account();
@@ -119,7 +115,11 @@ impl Connection {
                 Ok(End::OnStack) => {}
                 Ok(End::Closed) | Err(_) => return,
             }
-            let (back, turn) = on_stack::turn(this).await;
+            let turns = on_stack::run(Rc::clone(&this.worker), move |scratch, pause| {
+                let turn = this.turn_with_pause(scratch, pause);
+                (this, turn)
+            });
+            let (back, turn) = turns.await;
             this = back;
             let Ok(turn) = turn else { return };
             this.next = Some(turn);
@@ -389,7 +389,7 @@ impl Connection {
     }
 
     /// Runs what has been set aside where it can be paused.
-    pub(super) fn turn_with_pause(&mut self, scratch: &mut Scratch, pause: &dyn Fn()) -> io::Result<Turn> {
+    fn turn_with_pause(&mut self, scratch: &mut Scratch, pause: &dyn Fn()) -> io::Result<Turn> {
         self.turn_in(scratch, 0, Into::Own, Some(pause))
     }
 
@@ -500,14 +500,19 @@ impl Connection {
             let tokens: Vec<u64> = parts.map(|part| part.token).filter(|token| *token != 0).collect();
             let mut across = self.client.forwarded.iter().filter_map(|request| request.across.as_ref());
             let may_wait = across.any(|across| across.may_wait());
+            let shared = Arc::clone(&self.client.shared);
             let answered = forward::answer(&self.worker, &mut self.client, &mut self.output, &mut until);
             if tokens.is_empty() && !may_wait {
                 answered.await;
             } else {
                 // What may wait for long ends with its client.
-                let is_there = tokio::select! {
-                    () = answered => true,
-                    () = until_closed(&mut self.stream, &mut self.input) => false,
+                let is_there = {
+                    let _waits = WaitElsewhere::begin(&self.worker.state, &shared);
+                    tokio::select! {
+                        () = answered => true,
+                        () = until_closed(&mut self.stream, &mut self.input) => false,
+                        () = forward::pass_on_unblock(&self.worker, &shared, &tokens), if !may_wait => true,
+                    }
                 };
                 if !is_there {
                     forward::cancel(&self.worker, &tokens);
@@ -621,6 +626,29 @@ impl Connection {
             Ok(())
         };
         tokio::time::timeout(std::time::Duration::from_secs(5), send).await.unwrap_or(Ok(()))
+    }
+}
+
+/// A connection whose request may be waiting for a key at other nodes.
+struct WaitElsewhere<'a> {
+    state: &'a State,
+    client: &'a ClientShared,
+}
+
+impl<'a> WaitElsewhere<'a> {
+    fn begin(state: &'a State, client: &'a ClientShared) -> WaitElsewhere<'a> {
+        client.set_flag(client_flag::WAITS_ELSEWHERE, true);
+        state.clients.blocked.fetch_add(1, Ordering::Relaxed);
+        WaitElsewhere { state, client }
+    }
+}
+
+impl Drop for WaitElsewhere<'_> {
+    fn drop(&mut self) {
+        self.client.set_flag(client_flag::WAITS_ELSEWHERE, false);
+        // What came too late is not for the next request that waits.
+        let _ = self.client.take_unblock();
+        self.state.clients.blocked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -4,7 +4,7 @@
 //! once; the answers are awaited in order. While nobody serves a key (its primary is dead, or moves) the request is held and sent
 //! on under the next map, up to a deadline. What may have been carried out is never sent twice, unless it changes nothing.
 
-use super::{across, items, participant, run_memcache};
+use super::{across, items, on_stack, participant, run_memcache};
 use crate::cluster::joining::address_of;
 use crate::cluster::link::{CallError, Link, LinkError, Reply, Sender};
 use crate::cluster::metadata::{Metadata, NodeId};
@@ -12,8 +12,9 @@ use crate::command::across::Across;
 use crate::command::call::{self, Flow, Site};
 use crate::command::client::{Client, Multi, Watching};
 use crate::command::forward::{Cover, Forwarded, Merge, Part, Target};
-use crate::command::tracking::remember_elsewhere;
+use crate::command::tracking::{Tracked, remember_elsewhere};
 use crate::command::{script, table};
+use crate::state::clients::{ClientShared, Unblock};
 use crate::state::partition::{PARTITIONS, partition_of};
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub(super) mod kind {
     pub const BLOCKING: u8 = 0x82;
     /// The client of the blocking request with that token is gone.
     pub const CANCEL: u8 = 0x43;
+    /// The blocking request with that token is to wait no more, as an [`Unblock`] says.
+    pub const UNBLOCK: u8 = 0x46;
     /// Asks how many copies have all of some partitions.
     pub const COUNT: u8 = 0x4f;
     /// A message to the subscribers of a channel.
@@ -182,6 +185,26 @@ pub(super) fn cancel(worker: &Worker, tokens: &[u64]) {
     }
 }
 
+/// Tells those who were asked how the wait is to end that CLIENT UNBLOCK ends, should it; for ever.
+pub(super) async fn pass_on_unblock(worker: &Worker, client: &ClientShared, tokens: &[u64]) {
+    loop {
+        let how = unblocked(client).await;
+        for sender in worker.links.borrow().values() {
+            for token in tokens {
+                let mut payload = token.to_le_bytes().to_vec();
+                payload.push(how as u8);
+                let _ = sender.try_send(kind::UNBLOCK, &payload);
+            }
+        }
+    }
+}
+
+/// How a wait at other nodes is to end, once CLIENT UNBLOCK says so.
+pub(super) async fn unblocked(client: &ClientShared) -> Unblock {
+    // The connection's task is woken for it.
+    poll_fn(|_| client.take_unblock().map_or(Poll::Pending, Poll::Ready)).await
+}
+
 /// The version a part is asked for: answers that are merged are read first.
 fn proto(request: &Forwarded) -> Proto {
     if request.merge == Merge::Only { request.proto } else { Proto::Resp2 }
@@ -248,7 +271,7 @@ fn send(worker: &Worker, sender: &Sender, request: &Forwarded, part: &Part) -> R
 }
 
 /// The answer to a part, wherever it comes from in the end. A script that who is asked does not know is sent along once it is found.
-async fn resolve(
+pub(super) async fn resolve(
     worker: &Rc<Worker>,
     client: &mut Client,
     request: &Forwarded,
@@ -575,13 +598,17 @@ async fn run_here(
                 client,
                 out: &mut out,
                 clock: &mut scratch.clock,
-                pause: Some(&|| {}),
+                pause: None,
             };
             if part.is_memcached {
                 run_memcache::run_one(site, &part.requests[0].as_args()[0])
             } else {
                 run(site, part.is_transaction, &part.requests)
             }
+        };
+        let flow = match flow {
+            Flow::OnStack => run_as_guest(worker, client, request, part, &mut out).await,
+            flow => flow,
         };
         if client.refused {
             break;
@@ -598,6 +625,42 @@ async fn run_here(
     }
     let refused = std::mem::take(&mut client.refused);
     (!refused).then(|| out.take_bytes())
+}
+
+/// Runs scripts, which may pause in their midst, on a stack of their own. Somebody stands for `client` there, who may be gone before they
+/// end.
+async fn run_as_guest(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    request: &Forwarded,
+    part: &Part,
+    out: &mut Output,
+) -> Flow {
+    let mut guest = super::peer::guest(&worker.state);
+    (guest.db, guest.known, guest.author) = (request.db, client.known, client.author);
+    guest.user = Arc::clone(&client.user);
+    (guest.no_touch, guest.imports) = (client.no_touch, client.imports);
+    guest.tracking = request.caller.tracker.clone().map(|tracker| {
+        let mut tracked = Tracked { tracker, caching: false };
+        tracked.remember_if(true);
+        tracked
+    });
+    let (node, is_transaction, requests) = (Rc::clone(worker), part.is_transaction, part.requests.clone());
+    let mut reply = std::mem::take(out);
+    let running = on_stack::run(Rc::clone(worker), move |scratch, pause| {
+        scratch.clock.sync();
+        let (state, stats, clock) = (&*node.state, node.stats(), &mut scratch.clock);
+        let site = Site { state, stats, client: &mut guest, out: &mut reply, clock, pause: Some(pause) };
+        let flow = run(site, is_transaction, &requests);
+        (guest, reply, flow)
+    });
+    let (guest, reply, flow) = running.await;
+    *out = reply;
+    client.waits.append(guest.waits);
+    client.asked.extend(guest.asked);
+    client.is_unsettled |= guest.is_unsettled;
+    client.refused |= guest.refused;
+    flow
 }
 
 /// Runs the requests of a part.

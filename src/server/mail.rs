@@ -3,7 +3,7 @@
 use crate::command::client::Client;
 use crate::command::{blocking, error};
 use crate::state::State;
-use crate::state::clients::Mail;
+use crate::state::clients::{Mail, Unblock};
 use crate::state::stats::WorkerStats;
 use shoal_protocol::resp::Output;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ pub(super) fn open(state: &State, stats: &WorkerStats, client: &mut Client, out:
                     held.drain(..).for_each(|bytes: Arc<[u8]>| out.raw(&bytes));
                 }
                 Mail::AskAgain => blocking::ask_again(state, client),
-                Mail::Unblock { error } => {
+                Mail::Unblock(how) => {
                     let blocked =
                         client.blocked.as_ref().map(|blocked| (blocked.nothing, blocked.waiter.row));
                     if let Some((nothing, row)) = blocked
                         && blocking::give_up(state, stats, client)
                     {
-                        if error {
+                        if how == Unblock::Error {
                             out.error(error::UNBLOCKED.text());
                             state.count_error(stats, error::UNBLOCKED.text());
                             stats.commands[row].rejected.add(1);

@@ -30,7 +30,6 @@ use shoal_protocol::resp::{Output, OwnedArgs, Proto};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::yield_now;
 
@@ -141,7 +140,6 @@ fn begin_waiting(
                 partition.enqueue(&waiter, key);
             }
         }
-        state.clients.blocked.fetch_add(1, Ordering::Relaxed);
         *client.shared.waiter.lock() = Some(Arc::clone(&waiter));
         let deadline = Some(Instant::now() + WAIT_FOR_KEYS);
         client.blocked = Some(Blocked { waiter, deadline, nothing: Nothing::Null, timeout: Timeout::NEVER });

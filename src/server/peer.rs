@@ -5,7 +5,7 @@
 //! better by then, or soon will.
 
 use super::forward::{self, HEAD, kind};
-use super::{ears, participant, run_memcache, settings};
+use super::{ears, on_stack, participant, run_memcache, settings};
 use crate::cluster::link::{Frame, Identity, Limits, Link, LinkError, Sender};
 use crate::cluster::metadata::NodeId;
 use crate::command::blocking;
@@ -15,6 +15,7 @@ use crate::command::follow::{Follower, Verdict};
 use crate::command::forward::Cover;
 use crate::command::tracking::Tracked;
 use crate::state::State;
+use crate::state::clients::Unblock;
 use crate::state::ears::Ear;
 use crate::state::replication::{Record, Waits};
 use crate::state::tracking::Author;
@@ -25,6 +26,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -220,6 +222,15 @@ impl Peer {
                 }
                 true
             }
+            kind::UNBLOCK => {
+                if let Some((token, &[how])) = frame.payload.split_first_chunk()
+                    && let Some(guest) = peer.guests.get(&u64::from_le_bytes(*token))
+                {
+                    let error = how == Unblock::Error as u8;
+                    guest.unblock(if error { Unblock::Error } else { Unblock::TimeUp });
+                }
+                true
+            }
             kind::LISTEN => {
                 ears::listen(&peer.worker, &mut peer.ear, sender, frame);
                 true
@@ -265,40 +276,53 @@ impl Peer {
                 forward::TRANSACTION => forward::run(site, true, &asked.requests),
                 _ => call::call(&mut site, parser.args(asked.bytes), None),
             });
-        if std::mem::take(&mut self.client.refused) {
-            self.out.clear();
-            self.client.waits = Waits::default();
-            sender.refuse(frame.id, "moved");
-            return true;
+        if flow == Flow::OnStack {
+            let is_transaction = asked.kind == forward::TRANSACTION;
+            let requests = match asked.kind {
+                forward::TRANSACTION => asked.requests,
+                _ => vec![OwnedArgs::from(self.parser.args(asked.bytes))],
+            };
+            return self.run_on_stack(sender, frame.id, (is_transaction, requests));
         }
-        if flow != Flow::Next {
-            self.is_held = flow == Flow::Held;
-            self.out.clear();
-            return false;
-        }
-        let mut waits = std::mem::take(&mut self.client.waits);
-        let asked = std::mem::take(&mut self.client.asked);
         // What was read counts only if it was read in time, whatever it has to wait for: see `settle`.
-        self.is_unsettled = true;
-        if waits.is_empty()
-            && asked.is_empty()
-            && let Some(reply) = self.out.contiguous()
+        self.is_unsettled |= flow == Flow::Next;
+        self.is_held = flow == Flow::Held;
+        conclude(&self.worker, (sender, frame.id), &mut self.client, &mut self.out, flow)
+    }
+
+    /// Runs what may pause in its midst, for the client as it is now; false if it must be tried again. What comes behind it goes on during
+    /// a pause.
+    fn run_on_stack(
+        &mut self,
+        sender: &Sender,
+        id: u64,
+        (is_transaction, requests): (bool, Vec<OwnedArgs>),
+    ) -> bool {
+        let mut client = std::mem::replace(&mut self.client, guest(&self.worker.state));
+        let mut out = std::mem::take(&mut self.out);
+        let worker = Rc::clone(&self.worker);
+        let mut running = Box::pin(on_stack::run(Rc::clone(&worker), move |scratch, pause| {
+            scratch.clock.sync();
+            let (state, stats, clock) = (&*worker.state, worker.stats(), &mut scratch.clock);
+            let site = Site { state, stats, client: &mut client, out: &mut out, clock, pause: Some(pause) };
+            let flow = forward::run(site, is_transaction, &requests);
+            (client, out, flow)
+        }));
+        if let Poll::Ready((client, out, flow)) =
+            running.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         {
-            sender.reply(frame.id, reply);
-            self.out.clear();
-            return true;
+            (self.client, self.out) = (client, out);
+            self.is_unsettled |= flow == Flow::Next;
+            self.is_held = flow == Flow::Held;
+            return conclude(&self.worker, (sender, id), &mut self.client, &mut self.out, flow);
         }
-        let reply = self.out.take_bytes();
-        if waits.is_empty() && asked.is_empty() {
-            sender.reply(frame.id, &reply);
-            return true;
-        }
-        let (sender, id, worker) = (sender.clone(), frame.id, Rc::clone(&self.worker));
+        let (worker, sender) = (Rc::clone(&self.worker), sender.clone());
         tokio::task::spawn_local(async move {
-            let agreed = asked.is_empty() || settings::agreed(&worker, asked).await;
-            let arriving = tokio::time::timeout(forward::DEADLINE, poll_fn(|task| waits.poll(task)));
-            let arrived = agreed && arriving.await.unwrap_or(false);
-            if arrived { sender.reply(id, &reply) } else { sender.close() }
+            let (mut client, mut out, flow) = running.await;
+            let is_done = conclude(&worker, (&sender, id), &mut client, &mut out, flow);
+            if !is_done || !worker.state.cluster.has_lease() {
+                sender.close();
+            }
         });
         true
     }
@@ -450,7 +474,50 @@ fn enter(
         scratch.clock.sync();
     }
     let (state, stats, clock) = (&*worker.state, worker.stats(), &mut scratch.clock);
-    run(Site { state, stats, client, out, clock, pause: Some(&|| {}) })
+    run(Site { state, stats, client, out, clock, pause: None })
+}
+
+/// Answers what was run for `client`; false if that must be tried again.
+fn conclude(
+    worker: &Rc<Worker>,
+    (sender, id): (&Sender, u64),
+    client: &mut Client,
+    out: &mut Output,
+    flow: Flow,
+) -> bool {
+    if std::mem::take(&mut client.refused) {
+        out.clear();
+        client.waits = Waits::default();
+        sender.refuse(id, "moved");
+        return true;
+    }
+    if flow != Flow::Next {
+        out.clear();
+        return false;
+    }
+    let mut waits = std::mem::take(&mut client.waits);
+    let asked = std::mem::take(&mut client.asked);
+    if waits.is_empty()
+        && asked.is_empty()
+        && let Some(reply) = out.contiguous()
+    {
+        sender.reply(id, reply);
+        out.clear();
+        return true;
+    }
+    let reply = out.take_bytes();
+    if waits.is_empty() && asked.is_empty() {
+        sender.reply(id, &reply);
+        return true;
+    }
+    let (sender, worker) = (sender.clone(), Rc::clone(worker));
+    tokio::task::spawn_local(async move {
+        let agreed = asked.is_empty() || settings::agreed(&worker, asked).await;
+        let arriving = tokio::time::timeout(forward::DEADLINE, poll_fn(|task| waits.poll(task)));
+        let arrived = agreed && arriving.await.unwrap_or(false);
+        if arrived { sender.reply(id, &reply) } else { sender.close() }
+    });
+    true
 }
 
 /// How a wait for a key ended.
@@ -471,7 +538,7 @@ pub(super) async fn wait(worker: &Worker, client: &mut Client, out: &mut Output)
         let (deadline, nothing) = (blocked.deadline, blocked.nothing);
         let mail = poll_fn(|task| {
             client.shared.wake_with(task.waker());
-            if client.shared.has_mail() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            if client.shared.has_mail() { Poll::Ready(()) } else { Poll::Pending }
         });
         let rung = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline.into(), mail).await.is_ok(),

@@ -8,7 +8,7 @@ use super::waiting::Waiter;
 use crossbeam::queue::SegQueue;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
@@ -25,13 +25,19 @@ pub enum Mail {
     },
     /// What it waits for is served elsewhere now, if anywhere: ask again.
     AskAgain,
-    /// Stop waiting (CLIENT UNBLOCK): with the error, or as if the time were up.
-    Unblock {
-        /// With the error.
-        error: bool,
-    },
+    /// Stop waiting (CLIENT UNBLOCK).
+    Unblock(Unblock),
     /// Close at once, whatever is due.
     Close,
+}
+
+/// What CLIENT UNBLOCK has who waits for a key hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblock {
+    /// What it would if its time were up.
+    TimeUp,
+    /// The error.
+    Error,
 }
 
 /// What a connection is called.
@@ -73,6 +79,8 @@ pub mod client_flag {
     pub const HELD: u32 = 1 << 7;
     /// It monitors.
     pub const MONITOR: u32 = 1 << 8;
+    /// Its request may be waiting for a key at other nodes.
+    pub const WAITS_ELSEWHERE: u32 = 1 << 9;
 }
 
 /// Figures of a connection, told by its worker in passing. Sizes in bytes.
@@ -130,8 +138,10 @@ pub struct ClientShared {
     pub figures: Figures,
     /// How many channels, patterns and shard channels it listens to.
     pub subscriptions: [AtomicUsize; 3],
-    /// The request that waits for a key, if one does.
+    /// The request that waits for a key of this node, if one does.
     pub waiter: Mutex<Option<Arc<Waiter>>>,
+    /// How a wait at other nodes is to end: one of [`Unblock`], plus 1; 0 while it may go on.
+    unblock: AtomicU8,
     inbox: SegQueue<Mail>,
     inbox_bytes: AtomicUsize,
     mail: AtomicBool,
@@ -168,6 +178,34 @@ impl ClientShared {
     /// Whether it listens to anything.
     pub fn is_subscribed(&self) -> bool {
         self.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Whether its request waits for a key, wherever that is served.
+    pub fn is_blocked(&self) -> bool {
+        self.has_flag(client_flag::WAITS_ELSEWHERE) || self.waiter.lock().is_some()
+    }
+
+    /// Has it wait for a key no more; false if it does not.
+    pub fn unblock(&self, how: Unblock) -> bool {
+        if self.has_flag(client_flag::WAITS_ELSEWHERE) {
+            self.unblock.store(how as u8 + 1, Ordering::Release);
+            self.wake();
+            return true;
+        }
+        let waits = self.waiter.lock().is_some();
+        if waits {
+            self.send(Mail::Unblock(how));
+        }
+        waits
+    }
+
+    /// How its wait at other nodes is to end; for the connection's own worker, which is woken when there is something.
+    pub fn take_unblock(&self) -> Option<Unblock> {
+        match self.unblock.swap(0, Ordering::Acquire) {
+            0 => None,
+            how if how == Unblock::TimeUp as u8 + 1 => Some(Unblock::TimeUp),
+            _ => Some(Unblock::Error),
+        }
     }
 
     /// Bytes waiting in the inbox.
@@ -255,6 +293,7 @@ impl Clients {
             figures: Figures::default(),
             subscriptions: Default::default(),
             waiter: Mutex::default(),
+            unblock: AtomicU8::new(0),
             inbox: SegQueue::new(),
             inbox_bytes: AtomicUsize::new(0),
             mail: AtomicBool::new(false),

@@ -114,7 +114,7 @@ pub fn note_overflow(stats: &WorkerStats, client: &ClientShared, pending: usize)
 fn may_idle_out(client: &ClientShared) -> bool {
     !(client.is_subscribed()
         || client.has_flag(client_flag::MONITOR | client_flag::HELD)
-        || client.waiter.lock().is_some())
+        || client.is_blocked())
 }
 
 #[cfg(test)]

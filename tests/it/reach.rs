@@ -362,3 +362,95 @@ fn a_scan_goes_on_behind_the_death_of_a_node() {
         assert_eq!(found.len(), all.len(), "{}", cluster.logs());
     });
 }
+
+/// Who waited for a key that another node serves was not among the `blocked_clients` of its own, and CLIENT UNBLOCK did not find it.
+#[test]
+fn who_waits_for_a_key_elsewhere_is_counted_and_let_go_at_its_own_node() {
+    patiently(|| {
+        let cluster = Cluster::start(3);
+        let mut admin = cluster.nodes[0].connect();
+        let blocked = |node: &Server| {
+            let info = text(&attempt(node, "INFO clients"));
+            let count = info.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
+            count.map(|count| count.parse::<usize>().expect("a number"))
+        };
+        let mut waiting: Vec<(Client, i64)> = Vec::new();
+        // Each for a key of its own, and one for all of them, which lie across nodes.
+        let requests = names("q").into_iter().map(|name| vec![name]).chain([names("q")]);
+        for keys in requests {
+            let mut client = cluster.nodes[0].connect();
+            let id = line(&mut client, "CLIENT ID").int().expect("an id");
+            client.send(&[&["BLPOP".to_string()], &keys[..], &["0".to_string()]].concat()).expect("sent");
+            waiting.push((client, id));
+        }
+        until("not all are counted", &cluster, || blocked(&cluster.nodes[0]) == Some(waiting.len()));
+        assert_eq!((blocked(&cluster.nodes[1]), blocked(&cluster.nodes[2])), (Some(0), Some(0)));
+        for (at, (client, id)) in waiting.iter_mut().enumerate() {
+            let how = ["TIMEOUT", "ERROR"][at % 2];
+            until("it cannot be let go", &cluster, || {
+                line(&mut admin, &format!("CLIENT UNBLOCK {id} {how}")).int() == Some(1)
+            });
+            let reply = heard(client, &cluster);
+            match how {
+                "TIMEOUT" => assert_eq!(reply, Value::NullArray, "{}", cluster.logs()),
+                _ => assert!(reply.to_string().starts_with("-UNBLOCKED "), "{reply}{}", cluster.logs()),
+            }
+            assert_eq!(line(client, "PING").to_string(), "+PONG");
+        }
+        assert_eq!(blocked(&cluster.nodes[0]), Some(0));
+        assert_eq!(line(&mut admin, &format!("CLIENT UNBLOCK {}", waiting[0].1)).int(), Some(0));
+    });
+}
+
+/// A script without end that a client of another node had asked for, or that ran on keys of several nodes, kept its worker from all
+/// else, SCRIPT KILL and the node's end among it.
+#[test]
+fn a_script_without_end_can_be_ended_wherever_it_runs() {
+    patiently(|| {
+        let cluster = Cluster::start_with(3, &["--workers", "1", "--busy-reply-threshold", "100"]);
+        let mut client = cluster.nodes[0].connect();
+        for name in names("s").iter().take(6) {
+            client.send(&["EVAL", "while true do end", "1", name]).expect("sent");
+            for node in &cluster.nodes {
+                let reply = attempt(node, "PING").to_string();
+                assert!(reply == "+PONG" || reply.starts_with("-BUSY "), "{reply}{}", cluster.logs());
+            }
+            until("it cannot be ended", &cluster, || {
+                attempt(&cluster.nodes[1], "SCRIPT KILL").to_string() == "+OK"
+            });
+            let reply = heard(&mut client, &cluster).to_string();
+            assert!(reply.contains("Script killed by user"), "{reply}{}", cluster.logs());
+        }
+        let script = "redis.call('set', KEYS[1], 'x') while true do end";
+        let mut request: Vec<String> = ["EVAL", script, "12"].map(String::from).into();
+        request.extend(names("s"));
+        let reply = answered(client.call(&request)).to_string();
+        assert!(reply.contains("more than a second"), "{reply}{}", cluster.logs());
+        assert_eq!(line(&mut client, "EXISTS s:0").int(), Some(0));
+    });
+}
+
+#[test]
+fn what_decides_how_data_is_kept_is_set_for_all_nodes() {
+    patiently(|| {
+        let mut cluster = Cluster::start(2);
+        let mut client = cluster.nodes[1].connect();
+        assert_eq!(line(&mut client, "CONFIG SET hash-max-listpack-entries 1 timeout 77").to_string(), "+OK");
+        for name in names("h") {
+            line(&mut client, &format!("HSET {name} a 1 b 2"));
+            assert_eq!(text(&line(&mut client, &format!("OBJECT ENCODING {name}"))), "hashtable");
+        }
+        cluster.nodes.push(member(Some(&cluster.nodes[1])));
+        let told = |node: &Server, name: &str| {
+            let reply = attempt(node, &format!("CONFIG GET {name}"));
+            reply.items().get(1).map(text)
+        };
+        until("it is not told", &cluster, || {
+            told(&cluster.nodes[2], "hash-max-listpack-entries").as_deref() == Some("1")
+        });
+        // What is about a node's own connections stays its own.
+        assert_eq!(told(&cluster.nodes[1], "timeout").as_deref(), Some("77"));
+        assert_eq!(told(&cluster.nodes[0], "timeout").as_deref(), Some("0"));
+        assert_eq!(told(&cluster.nodes[2], "timeout").as_deref(), Some("0"));
+    });
+}

@@ -22,7 +22,7 @@ pub(super) const MEMORY: Group = Group {
             "noeviction",
             "What to evict when maxmemory is reached: among all keys or only those with a time to live, and by \
              which order; noeviction refuses writes instead.",
-        ),
+        ).shared(),
         row("maxmemory-samples", Kind::Int { min: 1, max: 64 }, "5", "Keys looked at to find one to evict."),
         row(
             "maxmemory-eviction-tenacity",
@@ -31,8 +31,8 @@ pub(super) const MEMORY: Group = Group {
             "How much of a command's time eviction may take, from 0 to 100 (no bound).",
         )
         .inert(),
-        row("lfu-log-factor", COUNT31, "10", "How slowly the frequency counter of an entry grows."),
-        row("lfu-decay-time", COUNT31, "1", "Minutes after which an entry's frequency counter is lowered."),
+        row("lfu-log-factor", COUNT31, "10", "How slowly the frequency counter of an entry grows.").shared(),
+        row("lfu-decay-time", COUNT31, "1", "Minutes after which an entry's frequency counter is lowered.").shared(),
         row(
             "active-expire-effort",
             Kind::Int { min: 1, max: 10 },
@@ -41,7 +41,7 @@ pub(super) const MEMORY: Group = Group {
         )
         .inert(),
         row("activerehashing", BOOL, "yes", "Grow tables in idle moments too.").inert(),
-        row("import-mode", BOOL, "no", "Do not expire or evict keys while another server's data comes in.")
+        row("import-mode", BOOL, "no", "Do not expire or evict keys while another server's data comes in.").shared()
             .inert(),
     ],
 };
@@ -125,8 +125,10 @@ pub(super) const ENCODINGS: Group = Group {
     title: "Compact encodings",
     rows: &[
         row("hash-max-listpack-entries", COUNT63, "512", "Fields a hash may have in its compact form.")
+            .shared()
             .alias("hash-max-ziplist-entries"),
         row("hash-max-listpack-value", BYTES, "64", "Bytes a field or value may have there.")
+            .shared()
             .alias("hash-max-ziplist-value"),
         row(
             "list-max-listpack-size",
@@ -134,33 +136,42 @@ pub(super) const ENCODINGS: Group = Group {
             "-2",
             "Elements a list node may have; from -1 to -5 its bytes instead: 4, 8, 16, 32 or 64 kb.",
         )
+        .shared()
         .alias("list-max-ziplist-size"),
         row(
             "list-compress-depth",
             COUNT31,
             "0",
             "Nodes left uncompressed at each end of a list; 0 compresses none.",
-        ),
+        )
+        .shared(),
         row(
             "set-max-intset-entries",
             COUNT63,
             "512",
             "Members a set of integers may have in its compact form.",
-        ),
-        row("set-max-listpack-entries", COUNT63, "128", "Members a small set may have in its compact form."),
-        row("set-max-listpack-value", COUNT63, "64", "Bytes a member may have there."),
+        )
+        .shared(),
+        row("set-max-listpack-entries", COUNT63, "128", "Members a small set may have in its compact form.")
+            .shared(),
+        row("set-max-listpack-value", COUNT63, "64", "Bytes a member may have there.").shared(),
         row(
             "zset-max-listpack-entries",
             COUNT63,
             "128",
             "Members a sorted set may have in its compact form.",
         )
+        .shared()
         .alias("zset-max-ziplist-entries"),
         row("zset-max-listpack-value", BYTES, "64", "Bytes a member may have there.")
+            .shared()
             .alias("zset-max-ziplist-value"),
-        row("hll-sparse-max-bytes", BYTES, "3000", "Bytes a HyperLogLog may have in its sparse form."),
-        row("stream-node-max-bytes", BYTES, "4096", "Bytes a stream node may have; 0 sets no limit."),
-        row("stream-node-max-entries", COUNT63, "100", "Entries a stream node may have; 0 sets no limit."),
+        row("hll-sparse-max-bytes", BYTES, "3000", "Bytes a HyperLogLog may have in its sparse form.")
+            .shared(),
+        row("stream-node-max-bytes", BYTES, "4096", "Bytes a stream node may have; 0 sets no limit.")
+            .shared(),
+        row("stream-node-max-entries", COUNT63, "100", "Entries a stream node may have; 0 sets no limit.")
+            .shared(),
     ],
 };
 
@@ -216,7 +227,7 @@ pub(super) const SCRIPTS_AND_EVENTS: Group = Group {
             "",
             "Classes of keyspace events to publish: K and E choose the channels, then g $ l s h z x e t d m n, or \
              A for most of them; empty publishes none.",
-        ),
+        ).shared(),
     ],
 };
 

@@ -409,7 +409,8 @@ pub(super) const CLIENTS: Group = Group {
             Kind::Memory { min: 1 << 20, max: i64::MAX },
             "512mb",
             "The longest single argument or value.",
-        ),
+        )
+        .shared(),
         row(
             "tracking-table-max-keys",
             COUNT63,
