@@ -134,7 +134,7 @@ impl Leader {
         if !map.is_founded() {
             return Vec::new();
         }
-        let (mut changes, mut lost) = (Vec::new(), BTreeSet::new());
+        let (mut changes, mut lost, mut is_clear) = (Vec::new(), BTreeSet::new(), true);
         let was_away = now_ns - self.looked_ns > AWAY_NS;
         self.looked_ns = now_ns;
         if let Some(leases) = &mut self.leases {
@@ -163,11 +163,15 @@ impl Leader {
                     Standing::Down if silent_ns > LOST_NS => {
                         lost.insert(*node);
                     }
-                    _ => {}
+                    // It may be about to be taken out, and would be given copies until then.
+                    Standing::Up | Standing::Draining => {
+                        is_clear &= leases.heard_within(*node, RECENT_NS, now_ns);
+                    }
+                    Standing::Down => {}
                 }
             }
         }
-        if changes.is_empty() { plan(map, &lost) } else { changes }
+        if changes.is_empty() && is_clear { plan(map, &lost) } else { changes }
     }
 }
 

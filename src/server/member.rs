@@ -55,7 +55,7 @@ mod kind {
 /// How often a lease is asked for.
 const BEAT: Duration = Duration::from_millis(75);
 /// How often a leader looks at its members.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(25);
 /// How often a primary looks after its replicas, when nothing else makes it.
 const CARE: Duration = Duration::from_millis(2);
 /// And how often when nothing is under way.
@@ -495,12 +495,20 @@ impl This {
     // Leading.
 
     async fn lead(self: Rc<Self>) {
+        let Some(consensus) = self.consensus() else { return };
+        let mut statuses = consensus.status();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut led = 0;
         loop {
-            look.tick().await;
-            let Some(consensus) = self.consensus() else { continue };
-            let status = consensus.status().borrow().clone();
+            // It counts from when it knows that it leads what others may still believe that they are granted.
+            let is_new =
+                |status: &consensus::Status| status.role == consensus::Role::Leader && status.term != led;
+            tokio::select! {
+                _ = look.tick() => {}
+                Ok(_) = statuses.wait_for(is_new) => {}
+            }
+            let status = statuses.borrow().clone();
             if status.role == consensus::Role::Stopped {
                 let why = status.failure.unwrap_or_else(|| "its metadata are kept no more".into());
                 let file = consensus::file_in(&self.dir);
@@ -514,6 +522,7 @@ impl This {
                 self.leader.borrow_mut().resign();
                 continue;
             }
+            led = term;
             self.leader.borrow_mut().lead(term);
             let asked_ns = self.now_ns();
             if self.leader.borrow().is_to_prove(asked_ns) {
@@ -612,7 +621,9 @@ impl This {
 
     /// Looks after the replicas of the partitions that this node serves.
     async fn care(self: Rc<Self>) {
-        let mut seen = 0;
+        let Some(consensus) = self.consensus() else { return };
+        let mut status = consensus.status();
+        let (mut seen, mut leader) = (0, None);
         loop {
             let cluster = &self.state.cluster;
             let is_busy = self.copies.borrow().is_busy(&cluster.map());
@@ -620,8 +631,14 @@ impl This {
                 Poll::Ready(()) => Poll::Ready(()),
                 Poll::Pending => cluster.poll_newer(seen, task),
             });
-            let _ = timeout(if is_busy { CARE } else { IDLE }, news).await;
+            tokio::select! {
+                () = news => {}
+                // What was to be changed could not be, and is asked for again.
+                Ok(_) = status.wait_for(|status| status.leader.is_some() && status.leader != leader) => {}
+                () = sleep(if is_busy { CARE } else { IDLE }) => {}
+            }
             seen = cluster.version();
+            leader = status.borrow().leader.or(leader);
             let actions = self.copies.borrow_mut().look(&self.state, self.now_ns());
             self.carry_out(actions);
         }
