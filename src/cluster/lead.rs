@@ -171,8 +171,23 @@ impl Leader {
                 }
             }
         }
-        if changes.is_empty() && is_clear { plan(map, &lost) } else { changes }
+        if !changes.is_empty() || !is_clear {
+            return changes;
+        }
+        match lost.iter().find(|node| is_replaced(map, **node)) {
+            Some(node) => vec![Change::Leave(*node)],
+            None => plan(map, &lost),
+        }
     }
+}
+
+/// Whether another member listens in the place of `node`, whose copies are not the last of anything: a process was started there
+/// without what this one had on its disk.
+fn is_replaced(map: &Metadata, node: NodeId) -> bool {
+    let Some(place) = map.members.get(&node).map(Member::cluster_address) else { return false };
+    let mut living = map.members.values().filter(|other| other.standing != Standing::Down);
+    living.any(|other| other.cluster_address() == place)
+        && !map.partitions.iter().any(|a| a.in_sync == [node])
 }
 
 /// Who is to vote, if not those who do: an odd number of members, living ones first. `voters` do, `learners` could, if they are there this

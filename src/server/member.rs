@@ -546,11 +546,14 @@ impl This {
                     tracing::warn!("node {} is silent and serves no more", map.name(*node));
                 }
                 Change::Up { node, .. } => tracing::info!("node {} is back", map.name(*node)),
+                Change::Leave(node) => {
+                    tracing::info!("node {} is gone for good: another one has its address", map.name(*node));
+                }
                 _ => {}
             }
         }
         if !changes.is_empty()
-            && let Err(error) = consensus.propose(Change::Several(changes)).await
+            && let Err(error) = self.propose_here(Change::Several(changes)).await
         {
             return tracing::debug!("a change was not made: {error}");
         }

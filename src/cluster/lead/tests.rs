@@ -1,6 +1,6 @@
 use super::*;
 use crate::cluster::lease::{LEASE_MS, MARGIN_MS};
-use crate::cluster::metadata;
+use crate::cluster::metadata::{self, Outcome};
 
 const MS: u64 = 1_000_000;
 /// When a lease granted at 0 is over, in ms.
@@ -92,6 +92,36 @@ fn who_may_be_gone_is_given_no_copies() {
     assert!(leader.wants(&map, 1004 * MS).iter().any(|change| matches!(change, Change::AddCopy { .. })));
     let late = 1004 * MS + RECENT_NS;
     assert_eq!(leader.wants(&map, late), []);
+}
+
+/// A node that was started again and again without its disk left a member behind each time, which somebody had to forget.
+#[test]
+fn who_is_gone_and_was_replaced_in_its_place_is_forgotten() {
+    let (mut map, mut leader) = (cluster(2), Leader::default());
+    leader.lead(1);
+    leader.proved(1, 1000 * MS, &map, 1000 * MS);
+    let mut look = |map: &Metadata, from_ms: u64, to_ms: u64| {
+        let mut changes = Vec::new();
+        for ms in (from_ms..to_ms).step_by(50) {
+            leader.proved(1, ms * MS, map, ms * MS);
+            for (node, member) in map.members.iter().filter(|(_, member)| member.standing != Standing::Down) {
+                let asker = Asker { node: *node, incarnation: member.incarnation, version: map.version };
+                assert!(leader.grant(map, asker, ms * MS).is_ok());
+            }
+            changes = leader.wants(map, ms * MS);
+        }
+        changes
+    };
+    map.apply(Change::Down(2));
+    let lost_ms = LOST_NS / MS;
+    // Nobody is there in its place.
+    assert!(!look(&map, 1000, 2000 + lost_ms).contains(&Change::Leave(2)));
+    let reborn = Member { host: map.members[&2].host.clone(), ..member(3) };
+    map.apply(Change::Join(reborn));
+    let changes = look(&map, 2000 + lost_ms, 3000 + lost_ms);
+    assert_eq!(changes, [Change::Leave(2)]);
+    assert_eq!(map.apply(Change::Leave(2)), Outcome::Changed);
+    assert!(!look(&map, 3000 + lost_ms, 3100 + lost_ms).contains(&Change::Leave(2)));
 }
 
 /// A leader that had been paused for longer than a lease lasts, and not been replaced, had heard nobody and took all members out.
