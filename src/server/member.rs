@@ -66,6 +66,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const POSITION: Duration = Duration::from_millis(500);
 /// How long a node that is stopped may take to hand over.
 const LEAVE: Duration = Duration::from_secs(2);
+/// And how long it tries to have it agreed on that it goes.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Work for a worker.
 pub(super) enum Job {
@@ -205,31 +207,36 @@ impl This {
 
     /// Hands over what this node serves, and says that it goes: nobody has to find out.
     async fn leave(&self) {
-        let until_ns = self.now_ns() + LEAVE.as_nanos() as u64;
-        let mut asked = false;
-        while self.now_ns() < until_ns {
-            let map = self.state.cluster.map();
-            let Some(left) = self.copies.borrow().hand_over_all(&map) else { break };
-            if !asked {
-                asked = self.propose(left).await.is_ok();
-            }
-            let newer = std::future::poll_fn(|task| self.state.cluster.poll_newer(map.version, task));
-            let _ = timeout(CARE, newer).await;
-        }
+        let _ = timeout(LEAVE, self.hand_over()).await;
         // It is not to be taken back, and takes nothing over any more.
         self.is_leaving.set(true);
         // Others are about to serve what could not be handed over in time.
         if self.copies.borrow().leads_any(&self.state.cluster.map()) {
             self.state.cluster.end_lease();
         }
-        if let Err(error) = self.propose(Change::Down(self.id())).await {
-            tracing::debug!("the others have to find out that this node goes: {error}");
+        match timeout(GOODBYE, self.propose(Change::Down(self.id()))).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!("the others have to find out that this node goes: {error}"),
+            Err(_) => tracing::debug!("the others may have to find out that this node goes"),
         }
         // What a leader has committed others learn by what it says next.
         if let Some(consensus) = self.consensus()
             && consensus.confirm_quorum().await.is_ok()
         {
             sleep(CARE).await;
+        }
+    }
+
+    async fn hand_over(&self) {
+        let mut asked = false;
+        loop {
+            let map = self.state.cluster.map();
+            let Some(left) = self.copies.borrow().hand_over_all(&map) else { return };
+            if !asked {
+                asked = self.propose(left).await.is_ok();
+            }
+            let newer = std::future::poll_fn(|task| self.state.cluster.poll_newer(map.version, task));
+            let _ = timeout(CARE, newer).await;
         }
     }
 

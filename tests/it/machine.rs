@@ -53,7 +53,7 @@ int fdatasync(int file) { wait_long(); return syscall(SYS_fdatasync, file); }
 fn library() -> Option<&'static Path> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let make = || {
-        let place = std::env::temp_dir().join(format!("shoal-machine-{}", std::process::id()));
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("machine-{}", std::process::id()));
         let (source, library) = (place.with_extension("c"), place.with_extension("so"));
         std::fs::write(&source, SOURCE).ok()?;
         let made =
@@ -237,6 +237,54 @@ fn slow_disks_delay_what_is_agreed_on() {
         println!("v{at}: longest silence {:?}, errors {:?}", written.longest, written.errors);
         for node in &cluster.nodes {
             assert_nothing_lost(&mut node.connect(), &format!("v{at}"), written);
+        }
+    }
+}
+
+/// What a node that is stopped cannot hand over in time others take over from its copies: it must not have them cut off as its own end
+/// breaks the ways to them.
+#[test]
+fn a_node_that_has_no_time_to_hand_over_loses_nothing() {
+    let Some((machines, mut cluster)) = three() else { return };
+    let mut client = cluster.nodes[0].connect();
+    let large = "v".repeat(100_000);
+    for i in 0..300 {
+        let set = client.call(&["SET", &format!("large{i}"), &large]).expect("a reply");
+        assert_eq!(set.to_string(), "+OK");
+    }
+    for slow_ms in [100, 700] {
+        machines.iter().for_each(|machine| machine.slow_down(slow_ms));
+        let name = format!("e{slow_ms}-");
+        let mut victim = cluster.nodes.remove(0);
+        let writers = write_through_all(&cluster, &name);
+        std::thread::sleep(Duration::from_millis(200));
+        signal(&victim, "TERM");
+        let begun = Instant::now();
+        assert_eq!(victim.wait(PATIENCE).expect("it ends").code(), Some(0));
+        // Whoever stops processes kills those that take 10 s and more.
+        println!("{slow_ms} ms: it ended after {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}{}", begun.elapsed(), cluster.logs());
+        machines.iter().for_each(|machine| machine.slow_down(0));
+        cluster.settle(cluster.nodes.len());
+        for (at, written) in stop(writers).iter().enumerate() {
+            println!("{name}{at}: longest silence {:?}, errors {:?}", written.longest, written.errors);
+            let is_clear =
+                |error: &String| error.starts_with("-UNKNOWN") || error.starts_with("-CLUSTERDOWN");
+            assert!(written.errors.iter().all(is_clear), "{:?}{}", written.errors, cluster.logs());
+            for node in &cluster.nodes {
+                assert_nothing_lost(&mut node.connect(), &format!("{name}{at}"), written);
+            }
+        }
+        let mut client = cluster.nodes[0].connect();
+        for i in 0..300 {
+            let size = int(&mut client, &format!("STRLEN large{i}"));
+            assert_eq!(size, 100_000, "large{i}{}", cluster.logs());
+        }
+        if slow_ms == 100 {
+            let (machine, node) = Machine::start(library().expect("made before"), Some(&cluster.nodes[0]));
+            cluster.nodes.push(node);
+            cluster.settle(3);
+            drop(machine);
         }
     }
 }
