@@ -5,10 +5,10 @@
 run:
 	cargo run --release
 
-# Three nodes on this machine, on ports 6379 to 6381, until it is interrupted.
+# Three nodes on this machine, on ports 6379 to 6381, until it is interrupted; PORT=7001 has them use 7001 to 7003.
 cluster:
 	cargo build --release
-	conf/three-nodes target/release/shoal
+	conf/three-nodes target/release/shoal $(PORT)
 
 # Rust first, then real clients against a node. The differential tests and the transcripts' oracle want
 # redis-server and memcached, the clients' suites python3, node, php, ruby, perl and gcc: what is missing is skipped and said so.

@@ -23,7 +23,7 @@ const REACH: &[(&str, &[&str])] = &[
     ("TcpStream", &["cluster/link", "server/"]),
     ("TcpListener", &["cluster/link", "server/"]),
     // Asked from which address the way to another node begins.
-    ("UdpSocket", &["server/member.rs"]),
+    ("UdpSocket", &["server/member/joining.rs"]),
     ("UnixListener", &["server/"]),
     // The configuration is a file, the process and its machine are described by files.
     ("std::fs", &["cluster/consensus", "config/", "process.rs", "memory.rs", "server/", "main.rs"]),

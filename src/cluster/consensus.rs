@@ -454,9 +454,7 @@ impl Consensus {
     /// Notes that the process of `node` has ended its links, by which this node heard of it: if it led, others need not wait until it has
     /// been silent for long.
     pub fn note_gone(&self, node: NodeId) {
-        if self.inner.raft.metrics().borrow().current_leader == Some(node) {
-            self.inner.pulse.stop();
-        }
+        self.inner.pulse.end(node);
     }
 
     /// Answers a message from another member: a frame whose kind [is our own](is_own_kind). The error is for the log, and to be told to
@@ -471,9 +469,17 @@ impl Consensus {
                 encode(&election::approves(&question, &now, log, pulse, config))
             }
             VOTE => {
-                let answer = raft.vote(decode(payload)?).await.map_err(io::Error::other)?;
+                let request: openraft::raft::VoteRequest<NodeId> = decode(payload)?;
+                let known = raft.metrics().borrow().vote;
+                let silence = Duration::from_millis(self.inner.config.election_min_ms);
+                let is_good = request.vote > known && request.last_log_id >= self.inner.log.last();
+                if is_good && known.is_committed() && self.inner.pulse.is_to_stand(silence) {
+                    // The library would refuse for a while yet: see [`election`].
+                    raft.trigger().elect().await.map_err(io::Error::other)?;
+                }
+                let answer = raft.vote(request).await.map_err(io::Error::other)?;
                 if answer.vote_granted {
-                    self.inner.pulse.refresh();
+                    self.inner.pulse.vote();
                 }
                 encode(&answer)
             }
@@ -505,7 +511,7 @@ impl Consensus {
     /// A leader of `vote` has sent something. To be noted before it is dealt with, for a slow disk may hold that up.
     fn note_message(&self, vote: &openraft::Vote<NodeId>) {
         if *vote >= self.inner.raft.metrics().borrow().vote {
-            self.inner.pulse.beat();
+            self.inner.pulse.beat(vote.leader_id().voted_for());
         }
     }
 
@@ -549,13 +555,11 @@ fn refusal(error: RaftError<NodeId, ClientWriteError<NodeId, BasicNode>>) -> Pro
     }
 }
 
-/// The library's settings. Its own elections are off; its lease, within which a voter refuses another candidate, ends before
-/// pre-votes are given.
+/// The library's settings. Its own elections are off. Its lease, within which a voter refuses another candidate, is as long as it waits
+/// for votes: see [`election`].
 fn settings(config: &Config) -> Result<openraft::Config, StoreError> {
-    let long_enough =
-        config.election_min_ms > election::LEASE_MS && election::LEASE_MS > config.heartbeat_ms + 1;
-    if !long_enough
-        || config.election_min_ms <= 2 * config.heartbeat_ms
+    if config.election_min_ms <= 2 * config.heartbeat_ms
+        || election::VOTES_MS <= config.heartbeat_ms + 1
         || config.election_max_ms < config.election_min_ms
     {
         return Err(StoreError::Config(format!(
@@ -566,8 +570,8 @@ fn settings(config: &Config) -> Result<openraft::Config, StoreError> {
     let settings = openraft::Config {
         cluster_name: "shoal".into(),
         heartbeat_interval: config.heartbeat_ms,
-        election_timeout_min: election::LEASE_MS - 1,
-        election_timeout_max: election::LEASE_MS,
+        election_timeout_min: election::VOTES_MS - 1,
+        election_timeout_max: election::VOTES_MS,
         enable_elect: false,
         install_snapshot_timeout: config.propose_ms,
         max_payload_entries: 64,

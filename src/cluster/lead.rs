@@ -134,7 +134,7 @@ impl Leader {
         if !map.is_founded() {
             return Vec::new();
         }
-        let (mut changes, mut lost) = (Vec::new(), BTreeSet::new());
+        let (mut changes, mut lost, mut is_clear) = (Vec::new(), BTreeSet::new(), true);
         let was_away = now_ns - self.looked_ns > AWAY_NS;
         self.looked_ns = now_ns;
         if let Some(leases) = &mut self.leases {
@@ -163,12 +163,31 @@ impl Leader {
                     Standing::Down if silent_ns > LOST_NS => {
                         lost.insert(*node);
                     }
-                    _ => {}
+                    // It may be about to be taken out, and would be given copies until then.
+                    Standing::Up | Standing::Draining => {
+                        is_clear &= leases.heard_within(*node, RECENT_NS, now_ns);
+                    }
+                    Standing::Down => {}
                 }
             }
         }
-        if changes.is_empty() { plan(map, &lost) } else { changes }
+        if !changes.is_empty() || !is_clear {
+            return changes;
+        }
+        match lost.iter().find(|node| is_replaced(map, **node)) {
+            Some(node) => vec![Change::Leave(*node)],
+            None => plan(map, &lost),
+        }
     }
+}
+
+/// Whether another member listens in the place of `node`, whose copies are not the last of anything: a process was started there
+/// without what this one had on its disk.
+fn is_replaced(map: &Metadata, node: NodeId) -> bool {
+    let Some(place) = map.members.get(&node).map(Member::cluster_address) else { return false };
+    let mut living = map.members.values().filter(|other| other.standing != Standing::Down);
+    living.any(|other| other.cluster_address() == place)
+        && !map.partitions.iter().any(|a| a.in_sync == [node])
 }
 
 /// Who is to vote, if not those who do: an odd number of members, living ones first. `voters` do, `learners` could, if they are there this

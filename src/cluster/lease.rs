@@ -11,9 +11,9 @@ use super::metadata::NodeId;
 use std::collections::BTreeMap;
 
 /// How long a lease lasts.
-pub const LEASE_MS: u64 = 600;
+pub const LEASE_MS: u64 = 500;
 /// What clocks may differ by in that time, and then some.
-const MARGIN_MS: u64 = 100;
+pub(super) const MARGIN_MS: u64 = 50;
 const MS: u64 = 1_000_000;
 
 /// What a leader granted.

@@ -109,6 +109,11 @@ impl Assignment {
         self.in_sync.contains(&node) || self.joining.contains(&node)
     }
 
+    /// Whether it is being copied or handed over.
+    pub fn is_moving(&self) -> bool {
+        !self.joining.is_empty() || self.hand_over.is_some()
+    }
+
     /// The present time, to be named in reports.
     pub fn turn(&self) -> Turn {
         Turn { epoch: self.epoch, given_up: self.given_up }
@@ -372,16 +377,22 @@ impl Metadata {
         self.members.keys().copied().filter(|node| self.serves(*node))
     }
 
+    /// Whether there is somebody to serve what is assigned so.
+    pub fn is_served(&self, assignment: &Assignment) -> bool {
+        assignment.primary().is_some_and(|primary| self.serves(primary))
+    }
+
     /// Whether there is nobody to serve `partition`: all who have it are silent.
     pub fn is_unserved(&self, partition: u8) -> bool {
-        self.primary(partition).is_none_or(|primary| !self.serves(primary))
+        !self.is_served(&self.partitions[usize::from(partition)])
     }
 
     /// Partitions that are being copied, or handed over, by somebody who serves them.
     pub fn moving(&self) -> usize {
-        let moves =
-            |assignment: &Assignment| !assignment.joining.is_empty() || assignment.hand_over.is_some();
-        self.numbered().filter(|(partition, a)| moves(a) && !self.is_unserved(*partition)).count()
+        self.partitions
+            .iter()
+            .filter(|assignment| assignment.is_moving() && self.is_served(assignment))
+            .count()
     }
 
     /// What people know a node by: its name, and where clients reach it.

@@ -109,9 +109,9 @@ impl Planner {
 
     /// How many copies each node is being given. One that nobody gives, as all who have it are silent, takes no room.
     fn under_way(&self, homes: &[NodeId]) -> Load {
-        let is_served =
-            |assignment: &Assignment| assignment.primary().is_some_and(|node| self.next.serves(node));
-        self.load(homes, |assignment, node| assignment.joining.contains(&node) && is_served(assignment))
+        self.load(homes, |assignment, node| {
+            assignment.joining.contains(&node) && self.next.is_served(assignment)
+        })
     }
 
     fn zone(&self, node: NodeId) -> &str {
@@ -150,8 +150,7 @@ impl Planner {
             for partition in self.numbers() {
                 let assignment = &self.next.partitions[usize::from(partition)];
                 let copies = homes.iter().filter(|node| assignment.involves(**node)).count();
-                let served = assignment.primary().is_some_and(|primary| self.next.serves(primary));
-                if copies != have || !served {
+                if copies != have || !self.next.is_served(assignment) {
                     continue;
                 }
                 let room = |node: &NodeId| joining.get(node).is_some_and(|n| *n < JOINING_PER_NODE);
@@ -170,8 +169,8 @@ impl Planner {
         for partition in self.numbers() {
             let Some(node) = self.pinned(partition) else { continue };
             let assignment = &self.next.partitions[usize::from(partition)];
-            let served = assignment.primary().is_some_and(|primary| self.next.serves(primary));
-            if served && !assignment.involves(node) && joining[&node] < JOINING_PER_NODE {
+            let is_wanted = self.next.is_served(assignment) && !assignment.involves(node);
+            if is_wanted && joining[&node] < JOINING_PER_NODE {
                 self.change(Change::AddCopy { partition, epoch: self.epoch(partition), node });
                 add(&mut joining, node);
             }

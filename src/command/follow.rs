@@ -68,7 +68,7 @@ impl Follower {
         if map.primary(head.partition) != Some(self.node) {
             return Verdict::Wrong;
         }
-        let is_counted = map.partitions[usize::from(head.partition)].in_sync.contains(&state.cluster.me());
+        let is_counted = || map.partitions[usize::from(head.partition)].in_sync.contains(&state.cluster.me());
         let Some(own) = &mut guard.replication else { return Verdict::Early };
         let is_filled = !own.is_whole && own.feed == head.feed;
         match record {
@@ -88,7 +88,7 @@ impl Follower {
                 Verdict::Applied
             }
             // Of a copy that was given up, and is to be begun anew: nobody counts on it.
-            Record::Entry(_) if own.is_whole || own.feed != 0 || is_counted => Verdict::Wrong,
+            Record::Entry(_) if own.is_whole || own.feed != 0 || is_counted() => Verdict::Wrong,
             Record::Entry(_) | Record::Part(_) | Record::Last(_) => Verdict::Applied,
         }
     }

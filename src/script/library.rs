@@ -3,7 +3,7 @@
 use super::host::{self, Host};
 use super::shebang::{ScriptFlags, is_name, library_name};
 use super::shim::{Raise, define};
-use super::{Vm, api, convert};
+use super::{Vm, api, convert, keep};
 use mlua::{Lua, MultiValue, RegistryKey, Table, Value};
 use std::collections::{BTreeMap, HashMap};
 
@@ -174,10 +174,6 @@ fn register(lua: &Lua, args: MultiValue) -> Result<(), Raise> {
     }
     loading.0.insert(key, function);
     Ok(())
-}
-
-fn keep(lua: &Lua, callback: &mlua::Function) -> Result<RegistryKey, String> {
-    lua.create_registry_value(callback).map_err(|error| error.to_string())
 }
 
 /// A function by named arguments.

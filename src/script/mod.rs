@@ -100,7 +100,7 @@ impl Vm {
 
     /// Keeps a function in the machine for later. A [`Function`] itself takes a place on a stack that has only 8,000.
     pub fn keep(&self, function: Function) -> std::result::Result<RegistryKey, String> {
-        self.lua.create_registry_value(function).map_err(|error| error.to_string())
+        keep(&self.lua, &function)
     }
 
     /// Runs a kept function, called `name` in errors, and writes what it returns as a reply.
@@ -168,6 +168,12 @@ impl Vm {
     fn lua(&self) -> &Lua {
         &self.lua
     }
+}
+
+/// Keeps a function for later. Those that nobody can ask for any more leave first: else they would stay until others need their places.
+fn keep(lua: &Lua, function: &Function) -> std::result::Result<RegistryKey, String> {
+    lua.expire_registry_values();
+    lua.create_registry_value(function).map_err(|error| error.to_string())
 }
 
 /// The failure a returned table stands for.

@@ -6,12 +6,15 @@
 //!
 //! A node listens for others from its start. It founds a cluster when the first of them joins.
 
+mod joining;
+mod news;
+
 use super::feeder;
 use super::listeners::{self, Unavailable};
-use super::mesh::{self, Incoming, Mesh};
+use super::mesh::{Incoming, Mesh};
 use super::peer;
-use crate::cluster::consensus::{self, Consensus, Owner, ProposeError, StoreError};
-use crate::cluster::joining::{address_of, named, told};
+use crate::cluster::consensus::{self, Consensus, Owner, StoreError};
+use crate::cluster::joining::address_of;
 use crate::cluster::lead::{Asker, Leader, choose_voters};
 use crate::cluster::link::{Frame, Identity, Limits, Link, Sender, VERSIONS};
 use crate::cluster::metadata::{Change, Member, Metadata, NodeId, Outcome, Standing};
@@ -52,7 +55,7 @@ mod kind {
 /// How often a lease is asked for.
 const BEAT: Duration = Duration::from_millis(75);
 /// How often a leader looks at its members.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(25);
 /// How often a primary looks after its replicas, when nothing else makes it.
 const CARE: Duration = Duration::from_millis(2);
 /// And how often when nothing is under way.
@@ -61,12 +64,10 @@ const IDLE: Duration = Duration::from_millis(100);
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a replica may take to say what it has.
 const POSITION: Duration = Duration::from_millis(500);
-/// How often a node says that it waits for its cluster.
-const ALONE: Duration = Duration::from_secs(5);
-/// How often one that finds no cluster to join says the same again.
-const ALONE_AGAIN: Duration = Duration::from_secs(60);
 /// How long a node that is stopped may take to hand over.
 const LEAVE: Duration = Duration::from_secs(2);
+/// And how long it tries to have it agreed on that it goes.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Work for a worker.
 pub(super) enum Job {
@@ -206,31 +207,36 @@ impl This {
 
     /// Hands over what this node serves, and says that it goes: nobody has to find out.
     async fn leave(&self) {
-        let until_ns = self.now_ns() + LEAVE.as_nanos() as u64;
-        let mut asked = false;
-        while self.now_ns() < until_ns {
-            let map = self.state.cluster.map();
-            let Some(left) = self.copies.borrow().hand_over_all(&map) else { break };
-            if !asked {
-                asked = self.propose(left).await.is_ok();
-            }
-            let newer = std::future::poll_fn(|task| self.state.cluster.poll_newer(map.version, task));
-            let _ = timeout(CARE, newer).await;
-        }
+        let _ = timeout(LEAVE, self.hand_over()).await;
         // It is not to be taken back, and takes nothing over any more.
         self.is_leaving.set(true);
         // Others are about to serve what could not be handed over in time.
         if self.copies.borrow().leads_any(&self.state.cluster.map()) {
             self.state.cluster.end_lease();
         }
-        if let Err(error) = self.propose(Change::Down(self.id())).await {
-            tracing::debug!("the others have to find out that this node goes: {error}");
+        match timeout(GOODBYE, self.propose(Change::Down(self.id()))).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!("the others have to find out that this node goes: {error}"),
+            Err(_) => tracing::debug!("the others may have to find out that this node goes"),
         }
         // What a leader has committed others learn by what it says next.
         if let Some(consensus) = self.consensus()
             && consensus.confirm_quorum().await.is_ok()
         {
             sleep(CARE).await;
+        }
+    }
+
+    async fn hand_over(&self) {
+        let mut asked = false;
+        loop {
+            let map = self.state.cluster.map();
+            let Some(left) = self.copies.borrow().hand_over_all(&map) else { return };
+            if !asked {
+                asked = self.propose(left).await.is_ok();
+            }
+            let newer = std::future::poll_fn(|task| self.state.cluster.poll_newer(map.version, task));
+            let _ = timeout(CARE, newer).await;
         }
     }
 
@@ -389,164 +395,7 @@ impl This {
         Ok(self.mesh.ask(&address, Some(node), kind, payload).await?)
     }
 
-    // Joining.
-
-    /// The cluster's name. A node that is alone founds one.
-    async fn found(self: &Rc<Self>) -> Result<u64, Failure> {
-        let _alone = self.founding.lock().await;
-        if let Some(identity) = self.state.cluster.identity().filter(|identity| identity.cluster != 0) {
-            return Ok(identity.cluster);
-        }
-        if self.state.cluster.is_on() {
-            return Err("this node is about to join a cluster itself".into());
-        }
-        let cluster = fastrand::u64(1..);
-        let me = self.me.borrow().clone();
-        let consensus = self.open_store(Owner { cluster, node: me.id }).await?;
-        consensus.initialise(&me.cluster_address()).await?;
-        let copies = self.state.config.int(id::COPIES).max(1) as usize;
-        let change = Change::Found { cluster, member: me.clone(), copies };
-        let mut status = consensus.status();
-        timeout(PATIENCE, status.wait_for(|status| status.leader == Some(me.id))).await??;
-        consensus.propose(change).await?;
-        self.identify(cluster);
-        // It goes on serving everything: first the right to, then the roles.
-        let lease_ns = crate::cluster::lease::LEASE_MS * 1_000_000;
-        self.state.cluster.extend_lease(self.now_ns() + lease_ns);
-        self.state.cluster.turn_on(me.id);
-        self.state.cluster.note_founded();
-        self.begin(consensus);
-        tracing::info!("founded cluster {cluster:016x} as node {}", me.name());
-        Ok(cluster)
-    }
-
-    /// Joins the cluster of any of `seeds`, trying again until one lets it in.
-    async fn join(self: &Rc<Self>, seeds: &[String]) {
-        let contact = &self.state.cluster.contact;
-        let asks = seeds.join(" ");
-        contact.joining(&asks, "", self.now_ns());
-        let mut said_ns: Option<u64> = None;
-        loop {
-            let mut failures = Vec::with_capacity(seeds.len());
-            for seed in seeds {
-                let Err(error) = self.join_by(seed).await else { return contact.joined() };
-                if error.is::<StoreError>() {
-                    return self.state.fail(format!("cannot become a member of the cluster: {error}"));
-                }
-                failures.push(format!("cannot join by {seed}: {error}"));
-            }
-            let why = failures.join("; ");
-            let now_ns = self.now_ns();
-            let patience = if contact.joining(&asks, &why, now_ns) { ALONE } else { ALONE_AGAIN };
-            if said_ns.is_none_or(|said_ns| now_ns - said_ns > patience.as_nanos() as u64) {
-                said_ns = Some(now_ns);
-                tracing::warn!("{why}; it is tried again");
-            }
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// Joins by a member's client address: it knows best where it listens for others.
-    async fn join_by(self: &Rc<Self>, seed: &str) -> Result<(), Failure> {
-        let password = self.state.config.text(id::REQUIREPASS);
-        let asked = async { timeout(peer::HANDSHAKE, mesh::nodes(seed, &password)).await.ok() };
-        let asked = if seed.contains('@') { None } else { asked.await };
-        let answer = asked.and_then(Result::ok).unwrap_or_default();
-        let is_shut = answer.contains("-NOAUTH") || answer.contains("-WRONGPASS");
-        let hint = if is_shut {
-            " (it tells nothing without its password: is requirepass the same here?)"
-        } else {
-            ""
-        };
-        let address = told(seed, &answer).or_else(|| named(seed));
-        let Some(address) = address else {
-            return Err(
-                format!("it does not tell its cluster-port: name it host:port@cluster-port{hint}").into()
-            );
-        };
-        match self.join_at(&address).await {
-            Err(error) if !error.is::<StoreError>() => Err(format!("{address}: {error}{hint}").into()),
-            joined => joined,
-        }
-    }
-
-    async fn join_at(self: &Rc<Self>, address: &str) -> Result<(), Failure> {
-        let cluster: u64 = decode(&self.mesh.ask(address, None, kind::PREPARE, &[]).await?)?;
-        if self.me.borrow().host.is_empty() {
-            // The address by which this node reaches the other is one by which it is reached.
-            let probe = std::net::UdpSocket::bind("0.0.0.0:0")?;
-            probe.connect(address)?;
-            self.me.borrow_mut().host = probe.local_addr()?.ip().to_string();
-        }
-        let me = self.me.borrow().clone();
-        if self.consensus().is_none() {
-            self.open(Owner { cluster, node: me.id }).await?;
-        }
-        self.identify(cluster);
-        let replaces = self.known_process();
-        self.mesh.ask(address, None, kind::JOIN, &encode(&(&me, replaces))?).await?;
-        tracing::info!("joined cluster {cluster:016x} as node {}", me.name());
-        Ok(())
-    }
-
-    /// Tells the cluster, again and again until it hears, that this node runs in a new process.
-    async fn tell(self: Rc<Self>) {
-        let mut said_ns = self.now_ns();
-        loop {
-            let host = self.map().members.get(&self.id()).map(|member| member.host.clone());
-            if let Some(host) = host.filter(|_| self.me.borrow().host.is_empty()) {
-                self.me.borrow_mut().host = host;
-            }
-            let me = self.me.borrow().clone();
-            let leader = self.consensus().and_then(|consensus| consensus.status().borrow().leader);
-            let replaces = self.known_process();
-            let told = match encode(&(&me, replaces)) {
-                // There is no link to oneself.
-                _ if leader == Some(me.id) => self.admit(me.clone(), replaces).await,
-                Ok(payload) => self.ask_leader(kind::JOIN, &payload).await,
-                Err(error) => Err(error),
-            };
-            let contact = &self.state.cluster.contact;
-            let Err(why) = told else {
-                contact.joined();
-                return tracing::info!("back in the cluster as node {}", me.name());
-            };
-            let map = self.map();
-            let others = map.members.keys().filter(|node| **node != me.id).map(|node| map.name(*node));
-            contact.joining(&others.collect::<Vec<_>>().join(" "), &why.to_string(), self.now_ns());
-            if self.now_ns() - said_ns > ALONE.as_nanos() as u64 {
-                said_ns = self.now_ns();
-                let cluster = self.state.cluster.identity().map_or(0, |identity| identity.cluster);
-                tracing::info!(
-                    "waiting for cluster {cluster:016x}, of which this node is a member by the file shoal-cluster.redb in {}: no \
-                     leader lets it in ({why}). If that cluster is gone, or has forgotten this node, remove the file and start again",
-                    self.dir.display()
-                );
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// The process of this node that the cluster knows, as far as this one has heard; 0 if it knows none.
-    fn known_process(&self) -> u64 {
-        self.map().members.get(&self.id()).map_or(0, |member| member.incarnation)
-    }
-
-    /// Makes `member` one of the cluster, whose process that it knows, or may know, is the one it `replaces`.
-    async fn admit(&self, member: Member, replaces: u64) -> Result<Vec<u8>, Failure> {
-        let consensus = self.consensus().ok_or("not a member")?;
-        match consensus.add_learner(member.id, &member.cluster_address()).await {
-            Ok(()) => {}
-            Err(ProposeError::NotLeader { leader: Some(leader) }) if leader != self.id() => {
-                return self.ask(leader, kind::JOIN, &encode(&(member, replaces))?).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        match consensus.propose(Change::Admit { member, replaces }).await? {
-            Outcome::Refused(_) => Err("another process of this node is known".into()),
-            _ => Ok(Vec::new()),
-        }
-    }
+    // Taking part.
 
     async fn open_store(&self, owner: Owner) -> Result<Consensus, Failure> {
         let config = consensus::Config::default();
@@ -653,12 +502,20 @@ impl This {
     // Leading.
 
     async fn lead(self: Rc<Self>) {
+        let Some(consensus) = self.consensus() else { return };
+        let mut statuses = consensus.status();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut led = 0;
         loop {
-            look.tick().await;
-            let Some(consensus) = self.consensus() else { continue };
-            let status = consensus.status().borrow().clone();
+            // It counts from when it knows that it leads what others may still believe that they are granted.
+            let is_new =
+                |status: &consensus::Status| status.role == consensus::Role::Leader && status.term != led;
+            tokio::select! {
+                _ = look.tick() => {}
+                Ok(_) = statuses.wait_for(is_new) => {}
+            }
+            let status = statuses.borrow().clone();
             if status.role == consensus::Role::Stopped {
                 let why = status.failure.unwrap_or_else(|| "its metadata are kept no more".into());
                 let file = consensus::file_in(&self.dir);
@@ -672,6 +529,7 @@ impl This {
                 self.leader.borrow_mut().resign();
                 continue;
             }
+            led = term;
             self.leader.borrow_mut().lead(term);
             let asked_ns = self.now_ns();
             if self.leader.borrow().is_to_prove(asked_ns) {
@@ -695,11 +553,14 @@ impl This {
                     tracing::warn!("node {} is silent and serves no more", map.name(*node));
                 }
                 Change::Up { node, .. } => tracing::info!("node {} is back", map.name(*node)),
+                Change::Leave(node) => {
+                    tracing::info!("node {} is gone for good: another one has its address", map.name(*node));
+                }
                 _ => {}
             }
         }
         if !changes.is_empty()
-            && let Err(error) = consensus.propose(Change::Several(changes)).await
+            && let Err(error) = self.propose_here(Change::Several(changes)).await
         {
             return tracing::debug!("a change was not made: {error}");
         }
@@ -756,7 +617,7 @@ impl This {
                 return;
             }
             if map.members.get(&self.id()).is_some_and(|me| me.incarnation == incarnation) {
-                tell_changes(&self.state.cluster.map(), &map);
+                news::tell(&self.state.cluster.map(), &map);
                 let actions = self.copies.borrow_mut().adopt(&self.state, map, self.now_ns());
                 self.carry_out(actions);
             }
@@ -770,7 +631,9 @@ impl This {
 
     /// Looks after the replicas of the partitions that this node serves.
     async fn care(self: Rc<Self>) {
-        let mut seen = 0;
+        let Some(consensus) = self.consensus() else { return };
+        let mut status = consensus.status();
+        let (mut seen, mut leader) = (0, None);
         loop {
             let cluster = &self.state.cluster;
             let is_busy = self.copies.borrow().is_busy(&cluster.map());
@@ -778,8 +641,14 @@ impl This {
                 Poll::Ready(()) => Poll::Ready(()),
                 Poll::Pending => cluster.poll_newer(seen, task),
             });
-            let _ = timeout(if is_busy { CARE } else { IDLE }, news).await;
+            tokio::select! {
+                () = news => {}
+                // What was to be changed could not be, and is asked for again.
+                Ok(_) = status.wait_for(|status| status.leader.is_some() && status.leader != leader) => {}
+                () = sleep(if is_busy { CARE } else { IDLE }) => {}
+            }
             seen = cluster.version();
+            leader = status.borrow().leader.or(leader);
             let actions = self.copies.borrow_mut().look(&self.state, self.now_ns());
             self.carry_out(actions);
         }
@@ -854,44 +723,6 @@ impl This {
             let newer = std::future::poll_fn(|task| cluster.poll_newer(seen, task));
             let _ = timeout(BEAT, newer).await;
         }
-    }
-}
-
-/// Logs what administrators have to know of a new map: what is not served, what was lost, and what cannot be as it is wanted.
-fn tell_changes(old: &Metadata, new: &Metadata) {
-    if !old.is_founded() {
-        return;
-    }
-    let count = |is: &dyn Fn(u8) -> bool| (0..=u8::MAX).filter(|partition| is(*partition)).count();
-    let (before, now) = (count(&|partition| old.is_unserved(partition)), count(&|p| new.is_unserved(p)));
-    let lost = count(&|partition| is_lost(old, new, partition));
-    if lost > 0 {
-        tracing::warn!("{lost} partitions begin anew, empty: all nodes that had copies of them are gone");
-    }
-    if now > before {
-        tracing::warn!(
-            "{now} partitions are served by nobody, as all their copies are at nodes that are down: see CLUSTER STATUS"
-        );
-    } else if now == 0 && before > 0 {
-        tracing::info!("all partitions are served again");
-    }
-    let homes = new.homes().count();
-    if old.copies != new.copies && new.copies > homes {
-        tracing::warn!(
-            "{} copies are wanted of each partition, but only {homes} nodes can hold any",
-            new.copies
-        );
-    }
-}
-
-/// Whether all that was in a partition is lost.
-fn is_lost(old: &Metadata, new: &Metadata, partition: u8) -> bool {
-    let had = &old.partitions[usize::from(partition)].in_sync;
-    let process = |map: &Metadata, node: &NodeId| map.members.get(node).map(|member| member.incarnation);
-    let is_gone = |node: &NodeId| !new.serves(*node) || process(old, node) != process(new, node);
-    !had.is_empty() && !new.is_unserved(partition) && had.iter().all(is_gone) && {
-        // Another that serves it may have been given a copy in between, by one who has gone since.
-        old.is_unserved(partition) || new.primary(partition) == had.first().copied()
     }
 }
 

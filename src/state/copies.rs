@@ -125,8 +125,7 @@ impl Copies {
 
     /// Whether copies or partitions are under way, so that [`Copies::look`] should be called often.
     pub fn is_busy(&self, map: &Metadata) -> bool {
-        let moves =
-            |a: &Assignment| a.primary() == Some(self.me) && (!a.joining.is_empty() || a.hand_over.is_some());
+        let moves = |a: &Assignment| a.primary() == Some(self.me) && a.is_moving();
         !self.rising.is_empty() || map.partitions.iter().any(moves)
     }
 

@@ -244,7 +244,7 @@ impl Partition {
     }
 
     /// Begins to fill a copy by `feed`: see [`Replication::attach_empty`]. `number` is its own.
-    pub fn begin_fill(&mut self, number: u8, feed: Arc<Feed>, begun: (bool, u64), version: u64) {
+    pub fn begin_fill(&mut self, number: u8, feed: Arc<Feed>, begun: u64, version: u64) {
         let mut effects = Vec::new();
         if let Some(ledger) = &self.ledger {
             if let Some(prepared) = ledger.prepared() {
@@ -256,6 +256,16 @@ impl Partition {
         }
         if let Some(own) = &mut self.replication {
             own.attach_empty(number, feed, begun, &effects, version);
+        }
+    }
+
+    /// Fills a copy at once, in parts of about `size` bytes: one that counts, so that answers wait for it from now on.
+    pub fn fill(&mut self, number: u8, feed: Arc<Feed>, begun: u64, version: u64, size: usize) {
+        let node = feed.node;
+        self.begin_fill(number, feed, begun, version);
+        while self.fill_on(number, node, size).is_some() {}
+        if let Some(sink) = self.replication.as_mut().and_then(|own| own.sink(node)) {
+            sink.in_sync = true;
         }
     }
 

@@ -186,20 +186,13 @@ impl Replication {
         self.sinks.push(Sink { feed, in_sync: true, begun, fill: None, last: 0 });
     }
 
-    /// As [`Replication::attach`], for a copy that is to be filled first, by the map of `version`: `Partition::fill_on` sends it what there
-    /// is. `ledger` are the effects that make the partition's part in transactions.
-    pub fn attach_empty(
-        &mut self,
-        partition: u8,
-        feed: Arc<Feed>,
-        (in_sync, begun): (bool, u64),
-        ledger: &[u8],
-        version: u64,
-    ) {
+    /// As [`Replication::attach`], for a copy that is to be filled first, by the map of `version`, and not in sync before: `Partition::fill_on`
+    /// sends it what there is. `ledger` are the effects that make the partition's part in transactions.
+    pub fn attach_empty(&mut self, partition: u8, feed: Arc<Feed>, begun: u64, ledger: &[u8], version: u64) {
         self.detach(feed.node);
         let head = Head { partition, epoch: self.epoch, sequence: 0, feed: feed.number, version };
         let last = feed.append(&Record::Begin(head), ledger);
-        self.sinks.push(Sink { feed, in_sync, begun, fill: Some(Fill::new(version)), last });
+        self.sinks.push(Sink { feed, in_sync: false, begun, fill: Some(Fill::new(version)), last });
     }
 
     /// Whether a copy is being filled.

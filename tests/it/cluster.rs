@@ -387,6 +387,42 @@ fn a_node_that_restarts_empty_wipes_nothing() {
     }
 }
 
+/// A node that was started without its disk left a member behind each time, which somebody had to forget.
+#[test]
+fn a_node_that_lost_its_disk_takes_its_own_place() {
+    let mut cluster = Cluster::start(3);
+    let mut client = cluster.nodes[0].connect();
+    for i in 0..200 {
+        assert_eq!(client.line(&format!("SET k{i} {i}")).expect("a reply").to_string(), "+OK");
+    }
+    let mut victim = cluster.nodes.remove(1);
+    signal(&victim, "KILL");
+    victim.wait(SETTLES).expect("it ends");
+    let place =
+        Place { addr: victim.resp_addr(), cluster_port: cluster_port(&victim), dir: victim.dir().to_owned() };
+    std::fs::remove_file(place.dir.join("shoal-cluster.redb")).expect("it has been a member");
+    let mut again = harness::command();
+    again.args(["--workers", "2", "--join", &cluster.nodes[0].resp_addr().to_string()]);
+    place.tell(&mut again);
+    cluster.nodes.push(Server::other(again, Some(place.addr), None).expect("it starts again"));
+    cluster.settle(3);
+    assert!(cluster.status().contains("  DOWN  "), "{}", cluster.status());
+    let until = Instant::now() + SETTLES;
+    while cluster.status().contains("  DOWN  ") {
+        assert!(Instant::now() < until, "{}{}", cluster.status(), cluster.logs());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    cluster.settle(3);
+    assert!(cluster.logs().contains("another one has its address"), "{}", cluster.logs());
+    for node in &cluster.nodes {
+        let mut client = node.connect();
+        for i in 0..200 {
+            let reply = client.line(&format!("GET k{i}")).expect("a reply");
+            assert_eq!(reply.text(), Some(i.to_string().as_bytes()), "k{i}: {reply}");
+        }
+    }
+}
+
 #[test]
 fn a_paused_node_acknowledges_nothing_it_cannot_keep() {
     let cluster = Cluster::start(3);

@@ -47,6 +47,19 @@ fn a_port_in_use_is_said_so() {
     assert!(said.contains(&port), "{said}");
 }
 
+/// The others went on alone, for a cluster that was not there or was another one.
+#[test]
+fn three_nodes_of_which_one_finds_its_port_in_use_end_and_say_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/three-nodes");
+    let output = Command::new(script).args([harness::BINARY, &port]).output().expect("a script runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{said}");
+    assert!(said.contains(&format!("use ports {port} to ")), "{said}");
+}
+
 /// Workers share their port, so a second node on it started, and took half of the connections of the first.
 #[test]
 fn a_port_of_another_node_is_said_so_by_its_directive() {

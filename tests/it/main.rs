@@ -11,6 +11,7 @@ mod harness;
 mod histories;
 mod keyspace;
 mod lifecycle;
+mod machine;
 mod memcache;
 mod outage;
 mod reach;

@@ -128,8 +128,13 @@ fn run(w: &mut World, at: usize, request: &[Vec<u8>], as_peer: bool) -> Ran {
         return Ran::Elsewhere(partition, part.is_repeatable);
     }
     let reply = out.take_bytes();
-    crate::checks::after_serving(w, at, &request[1]);
+    crate::checks::after_serving(w, at, key_of(request));
     Ran::Answered(reply, waits)
+}
+
+/// The first key that a request names: keys have a colon, nothing else has.
+fn key_of(request: &[Vec<u8>]) -> &[u8] {
+    request.iter().find(|word| word.contains(&b':')).expect("a request names a key")
 }
 
 /// Runs a client's request at the node it is connected to.
@@ -225,7 +230,7 @@ pub fn serve(w: &mut World, at: usize, conn: ConnId, id: u64, request: &[Vec<u8>
     w.nodes[at].data.guest.known = if is_blind { u64::MAX } else { known.version };
     let ran = run(w, at, request, true);
     if matches!(ran, Ran::Answered(..)) {
-        crate::checks::after_serving_late(w, at, &request[1], known);
+        crate::checks::after_serving_late(w, at, key_of(request), known);
     }
     let (reply, waits) = match ran {
         Ran::Answered(reply, waits) => (Answer::Reply(Rc::new(reply)), waits),

@@ -23,6 +23,10 @@ pub enum Call {
     Incr,
     Push(u64),
     Range,
+    /// Adds it to a sum beside it, of which nothing is heard: the copies of that have to be alike.
+    Sum,
+    /// Copies it beside it.
+    Copy,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +50,9 @@ impl Call {
         match (kind, rng.u32(..100)) {
             (_, 0..4) => Call::Del,
             (Kind::Text, 4..40) => Call::Get,
-            (Kind::Text, 40..80) => Call::Set(number),
+            (Kind::Text | Kind::Counter, 90..) => Call::Sum,
+            (Kind::List, 90..) => Call::Copy,
+            (Kind::Text, 40..75) => Call::Set(number),
             (Kind::Text, _) => Call::Append(number),
             (Kind::Counter, 4..40) => Call::Get,
             (Kind::Counter, _) => Call::Incr,
@@ -79,6 +85,8 @@ impl Call {
             Call::Incr => format!("INCR {key}"),
             Call::Push(n) => format!("LPUSH {key} {n}"),
             Call::Range => format!("LRANGE {key} 0 -1"),
+            Call::Sum => format!("BITOP XOR {{{key}}}:sum {{{key}}}:sum {key}"),
+            Call::Copy => format!("COPY {key} {{{key}}}:copy REPLACE"),
         };
         line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
     }
@@ -89,7 +97,8 @@ impl Call {
         let text = if let Contents::Text(text) = contents { text.as_str() } else { "" };
         let list: &[u64] = if let Contents::List(list) = contents { list } else { &[] };
         match self {
-            Call::Nothing => (contents.clone(), String::new()),
+            Call::Nothing | Call::Sum => (contents.clone(), String::new()),
+            Call::Copy => (contents.clone(), format!(":{}\r\n", u8::from(*contents != Contents::None))),
             Call::Set(n) => (Contents::Text(n.to_string()), "+OK\r\n".into()),
             Call::Get if *contents == Contents::None => (Contents::None, "$-1\r\n".into()),
             Call::Get => (contents.clone(), bulk(text)),
@@ -115,8 +124,9 @@ impl Call {
         }
     }
 
+    /// Whether it leaves the key itself as it is.
     fn is_read(&self) -> bool {
-        matches!(self, Call::Get | Call::Range | Call::Nothing)
+        matches!(self, Call::Get | Call::Range | Call::Sum | Call::Copy | Call::Nothing)
     }
 }
 

@@ -4,9 +4,13 @@
 //! still would so raise the term and depose, when it is back, a leader whom all others follow; and its wait, drawn once
 //! for a process, begins only when the leader's lease has ended. Here a member first asks the others whether
 //! they miss the leader, too ([`PreVote`]); only if a quorum does, and its log is good enough for them, an election begins. The wait
-//! is drawn anew each time. A leader whose process has ended its links is missed at once, or as soon as the library gives votes.
+//! is drawn anew each time.
 //!
-//! Invariant: who has heard of a leader lately, leads, or has stopped, approves of no election.
+//! A leader whose process has ended its links is missed at once. The library gives no vote for as long after it heard of a leader as it
+//! waits for votes, which slow disks want to be long; but it does once it has stood for election itself. So who is asked for its vote, and
+//! misses the leader, stands first.
+//!
+//! Invariant: who has heard of a leader lately, unless its links have ended since, leads, or has stopped, approves of no election.
 
 use super::network::Transport;
 use super::wire::{PRE_VOTE, PreVote, Types, decode, encode};
@@ -22,8 +26,14 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-/// How long a voter refuses others than the leader it heard of; the library waits as long for votes. In ms.
-pub(super) const LEASE_MS: u64 = 150;
+/// How long votes are waited for: they have to be written to disks. In ms.
+pub(super) const VOTES_MS: u64 = 2000;
+/// How long one that may be about to be elected is waited for, before it is clear that disks are slow. In ms.
+const ELECTION_MS: u64 = 75;
+/// How soon after a leader's process is gone the first asks for an election: the others may hear of it a little later. In ms.
+const SOON_MS: u64 = 5;
+/// By how much the others come after it, one after the other. In ms.
+const TURN_MS: u64 = 25;
 
 /// When a leader was heard of last.
 #[derive(Clone)]
@@ -33,44 +43,101 @@ pub(super) struct Pulse {
 }
 
 struct Last {
+    leader: Option<NodeId>,
     heard: Instant,
     /// Whether its process has ended its links since.
     is_gone: bool,
+    /// How often this member has stood for election since. Once it has, the library gives its vote to others.
+    stood: u32,
+    /// When a vote was given in its place.
+    voted: Option<Instant>,
+    /// When an election in its place was approved of.
+    approved: Option<Instant>,
+}
+
+impl Last {
+    fn now(leader: Option<NodeId>) -> Last {
+        Last { leader, heard: Instant::now(), is_gone: false, stood: 0, voted: None, approved: None }
+    }
 }
 
 impl Pulse {
     pub(super) fn new() -> Pulse {
-        let last = Last { heard: Instant::now(), is_gone: false };
-        Pulse { last: Arc::new(Mutex::new(last)), gone: Arc::default() }
+        Pulse { last: Arc::new(Mutex::new(Last::now(None))), gone: Arc::default() }
     }
 
-    /// A message of a leader has come.
-    pub(super) fn beat(&self) {
-        *self.last.lock() = Last { heard: Instant::now(), is_gone: false };
+    /// A message of `leader` has come.
+    pub(super) fn beat(&self, leader: Option<NodeId>) {
+        *self.last.lock() = Last::now(leader);
     }
 
-    /// A vote was given, so that there may soon be a leader, or what one had sent has been dealt with. One that is gone stays so: a vote
-    /// may arrive too late, and the leader's process may have ended while its message was written to the disk.
+    /// What a leader had sent has been dealt with. One that is gone stays so: its process may have ended while its message was written to
+    /// the disk.
     pub(super) fn refresh(&self) {
         self.last.lock().heard = Instant::now();
     }
 
-    /// The leader's process has ended its links.
-    pub(super) fn stop(&self) {
+    /// A vote was given, so that there may soon be a leader. It may also arrive too late.
+    pub(super) fn vote(&self) {
+        let mut last = self.last.lock();
+        last.heard = Instant::now();
+        last.voted = Some(last.heard);
+    }
+
+    /// An election was approved of, so that there may soon be a leader.
+    fn approve(&self) {
+        self.last.lock().approved = Some(Instant::now());
+    }
+
+    /// The process of `node` has ended its links: to be known if it leads.
+    pub(super) fn end(&self, node: NodeId) {
+        let leads = self.last.lock().leader == Some(node);
+        if leads {
+            self.stop();
+        }
+    }
+
+    /// There is no leader any more.
+    fn stop(&self) {
         self.last.lock().is_gone = true;
         self.gone.notify_one();
     }
 
-    /// When a leader that is gone is missed.
-    fn stopped(&self) -> Option<Instant> {
-        let last = self.last.lock();
-        last.is_gone.then(|| last.heard + Duration::from_millis(LEASE_MS + 1))
+    /// Whether the leader's process has ended its links.
+    fn is_gone(&self) -> bool {
+        self.last.lock().is_gone
     }
 
-    /// Whether no leader was heard of for so long, or it is known to be gone.
-    fn is_missed(&self, silence: Duration) -> bool {
-        self.last.lock().heard.elapsed() >= silence || self.stopped().is_some_and(|at| Instant::now() >= at)
+    /// Whether this member is to stand for election, once, as it could not give its vote to who stands in place of a leader that is missed.
+    pub(super) fn is_to_stand(&self, silence: Duration) -> bool {
+        let mut last = self.last.lock();
+        let is_to = last.stood == 0 && (last.is_gone || last.heard.elapsed() >= silence);
+        last.stood += u32::from(is_to);
+        is_to
     }
+
+    /// This member stands for election; how often it did before, since there was a leader.
+    fn stand(&self) -> u32 {
+        let mut last = self.last.lock();
+        last.stood += 1;
+        last.stood - 1
+    }
+
+    /// Whether no leader was heard of for so long, or it is known to be gone and none is being elected.
+    fn is_missed(&self, silence: Duration) -> bool {
+        let last = self.last.lock();
+        last.heard.elapsed() >= silence || last.is_gone && !is_recent(last.voted)
+    }
+
+    /// Whether another may be about to be elected.
+    fn is_to_wait(&self) -> bool {
+        is_recent(self.last.lock().approved)
+    }
+}
+
+/// Whether it happened so short a time ago that a leader may yet come of it.
+fn is_recent(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at.elapsed() < Duration::from_millis(2 * ELECTION_MS))
 }
 
 /// Whether this member would have the asker elected.
@@ -83,7 +150,11 @@ pub(super) fn approves(
 ) -> bool {
     let votes = !matches!(metrics.state, ServerState::Leader | ServerState::Shutdown);
     let missed = pulse.is_missed(Duration::from_millis(config.election_min_ms));
-    votes && missed && question.last_log >= log.last()
+    let approves = votes && missed && question.last_log >= log.last();
+    if approves {
+        pulse.approve();
+    }
+    approves
 }
 
 /// What an election needs to know and to ask.
@@ -105,16 +176,18 @@ impl<T: Transport> Watchman<T> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patience = self.patience();
         let mut not_before = Instant::now();
+        let mut pause_ms = SOON_MS;
         let mut led = false;
         loop {
-            let soon = not_before > Instant::now() && self.pulse.stopped().is_some();
+            let soon = not_before > Instant::now() && self.pulse.is_gone();
             tokio::select! {
                 _ = tick.tick() => {}
                 () = sleep_until(not_before), if soon => {}
                 () = self.pulse.gone.notified() => {
                     // One after the other: votes would be split.
-                    not_before = self.pulse.stopped().map_or(not_before, |at| at.max(Instant::now()))
-                        + Duration::from_millis(self.config.heartbeat_ms) * rank(self.me, &metrics.borrow());
+                    let turn = rank(self.me, &metrics.borrow());
+                    not_before = Instant::now() + Duration::from_millis(SOON_MS + TURN_MS * turn);
+                    pause_ms = SOON_MS;
                 }
                 changed = metrics.changed() => {
                     if changed.is_err() {
@@ -129,26 +202,35 @@ impl<T: Transport> Watchman<T> {
                 return;
             }
             if now.state == ServerState::Leader {
-                self.pulse.beat();
+                self.pulse.beat(Some(self.me));
             } else if led && now.current_leader.is_none() {
                 // A voter that had stood for election as well has deposed it, and may itself not be elected: it is to stand again soon.
                 self.pulse.stop();
             }
             led = now.state == ServerState::Leader;
-            let due = self.pulse.is_missed(patience) && Instant::now() >= not_before;
+            let is_free = Instant::now() >= not_before && !self.pulse.is_to_wait();
+            let due = is_free && self.pulse.is_missed(patience);
             if due && is_voter(self.me, &now) {
                 // Who is known to be gone does not come back meanwhile.
-                let is_gone = self.pulse.stopped().is_some();
-                let wait = if self.approved(&now).await && self.pulse.is_missed(patience) {
+                let is_gone = self.pulse.is_gone();
+                let wait_ms = if self.approved(&now).await && self.pulse.is_missed(patience) {
                     // An error means that the library has stopped: the next round sees it.
                     let _: Result<(), Fatal<NodeId>> = self.raft.trigger().elect().await;
+                    if rank(self.me, &now) > 0 {
+                        // In that term those who come before it may stand now: it is elected in the next.
+                        let _: Result<(), Fatal<NodeId>> = self.raft.trigger().elect().await;
+                    }
                     patience = self.patience();
-                    if is_gone { drawn(LEASE_MS) } else { patience }
+                    let first_ms = if is_gone { ELECTION_MS } else { self.config.election_min_ms };
+                    (first_ms << self.pulse.stand().min(8)).min(VOTES_MS)
+                } else if is_gone {
+                    // The others may be about to hear of it, too.
+                    pause_ms = (2 * pause_ms).min(2 * ELECTION_MS);
+                    pause_ms / 2
                 } else {
-                    // The others may be about to miss the leader, too.
-                    if is_gone { drawn(LEASE_MS / 4) } else { self.patience() / 8 }
+                    self.config.election_min_ms / 8
                 };
-                not_before = Instant::now() + wait;
+                not_before = Instant::now() + drawn(wait_ms);
             }
         }
     }
@@ -205,10 +287,11 @@ fn drawn(least_ms: u64) -> Duration {
     Duration::from_millis(fastrand::u64(least_ms..=2 * least_ms))
 }
 
-/// How many of those who may lead in place of the present leader come before `me`.
-fn rank(me: NodeId, now: &RaftMetrics<NodeId, BasicNode>) -> u32 {
+/// How many of those who may lead in place of the present leader come before `me`: of those who stand in one term the library prefers the
+/// greatest.
+fn rank(me: NodeId, now: &RaftMetrics<NodeId, BasicNode>) -> u64 {
     let membership = now.membership_config.membership();
-    membership.voter_ids().filter(|id| *id < me && Some(*id) != now.current_leader).count() as u32
+    membership.voter_ids().filter(|id| *id > me && Some(*id) != now.current_leader).count() as u64
 }
 
 fn is_voter(me: NodeId, now: &RaftMetrics<NodeId, BasicNode>) -> bool {

@@ -239,6 +239,28 @@ fn a_leader_whose_process_is_gone_is_replaced_before_patience_ends() {
     });
 }
 
+/// Votes were refused until the library's lease of the leader that was gone had ended, and writes waited for copies that were gone.
+#[test]
+fn a_leader_whose_process_is_gone_is_replaced_before_its_lease_has_ended() {
+    run(async {
+        let mut fastest = Duration::MAX;
+        for (round, count) in [3, 5, 3, 5, 3].into_iter().enumerate() {
+            let (cluster, nodes) = Cluster::of(count).await;
+            // A quorum has just heard of it.
+            assert_eq!(nodes[0].propose(Change::Copies(3 + round)).await, Ok(Outcome::Changed));
+            let heard = Instant::now();
+            cluster.kill(1).await;
+            nodes[1..].iter().for_each(|node| node.note_gone(1));
+            let next = cluster.leader().await;
+            let took = heard.elapsed();
+            println!("of {count}: node {} leads after {took:?}", next.me());
+            assert_eq!(next.propose(Change::Copies(9)).await, Ok(Outcome::Changed));
+            fastest = fastest.min(took);
+        }
+        assert!(fastest < Duration::from_millis(75), "{fastest:?}");
+    });
+}
+
 #[test]
 fn a_minority_commits_nothing_and_is_corrected() {
     run(async {

@@ -1,8 +1,10 @@
 use super::*;
-use crate::cluster::lease::LEASE_MS;
-use crate::cluster::metadata;
+use crate::cluster::lease::{LEASE_MS, MARGIN_MS};
+use crate::cluster::metadata::{self, Outcome};
 
 const MS: u64 = 1_000_000;
+/// When a lease granted at 0 is over, in ms.
+const OVER: u64 = LEASE_MS + MARGIN_MS;
 
 fn member(id: NodeId) -> Member {
     Member { incarnation: id * 10, ..metadata::tests::member(id) }
@@ -38,7 +40,7 @@ fn who_is_silent_is_taken_out_and_who_is_heard_again_taken_back() {
     assert_eq!(leader.grant(&map, other, 1020 * MS), Err("another process"));
     assert_eq!(leader.grant(&map, asker(&map, 3), 1020 * MS), Err("not a member"));
     assert_eq!(leader.grant(&map, asker(&map, 1), 1020 * MS), Ok((LEASE_MS - 20) * MS));
-    let late = wait(&map, &mut leader, 1020, 1700);
+    let late = wait(&map, &mut leader, 1020, 1000 + OVER);
     leader.proved(1, late, &map, late);
     assert!(leader.grant(&map, asker(&map, 1), late).is_ok());
     let late = late + 50 * MS;
@@ -56,7 +58,7 @@ fn who_is_to_be_taken_out_is_granted_nothing() {
     let (map, mut leader) = (cluster(2), Leader::default());
     leader.lead(1);
     leader.proved(1, 1000 * MS, &map, 1000 * MS);
-    let late = wait(&map, &mut leader, 1000, 1800);
+    let late = wait(&map, &mut leader, 1000, 1100 + OVER);
     leader.proved(1, late, &map, late);
     assert!(leader.wants(&map, late).contains(&Change::Down(2)));
     assert_eq!(leader.grant(&map, asker(&map, 2), late + MS), Err("about to be taken out"));
@@ -76,6 +78,52 @@ fn who_goes_is_not_taken_back_for_what_it_said_before() {
     assert!(leader.wants(&map, 1002 * MS).is_empty());
 }
 
+/// A node that had died was given copies until it counted as silent, and was cut off again and again.
+#[test]
+fn who_may_be_gone_is_given_no_copies() {
+    let (map, mut leader) = (cluster(3), Leader::default());
+    leader.lead(1);
+    leader.proved(1, 1000 * MS, &map, 1000 * MS);
+    for node in 1..=2 {
+        assert!(leader.grant(&map, asker(&map, node), 1001 * MS).is_ok());
+    }
+    assert_eq!(leader.wants(&map, 1002 * MS), []);
+    assert!(leader.grant(&map, asker(&map, 3), 1003 * MS).is_ok());
+    assert!(leader.wants(&map, 1004 * MS).iter().any(|change| matches!(change, Change::AddCopy { .. })));
+    let late = 1004 * MS + RECENT_NS;
+    assert_eq!(leader.wants(&map, late), []);
+}
+
+/// A node that was started again and again without its disk left a member behind each time, which somebody had to forget.
+#[test]
+fn who_is_gone_and_was_replaced_in_its_place_is_forgotten() {
+    let (mut map, mut leader) = (cluster(2), Leader::default());
+    leader.lead(1);
+    leader.proved(1, 1000 * MS, &map, 1000 * MS);
+    let mut look = |map: &Metadata, from_ms: u64, to_ms: u64| {
+        let mut changes = Vec::new();
+        for ms in (from_ms..to_ms).step_by(50) {
+            leader.proved(1, ms * MS, map, ms * MS);
+            for (node, member) in map.members.iter().filter(|(_, member)| member.standing != Standing::Down) {
+                let asker = Asker { node: *node, incarnation: member.incarnation, version: map.version };
+                assert!(leader.grant(map, asker, ms * MS).is_ok());
+            }
+            changes = leader.wants(map, ms * MS);
+        }
+        changes
+    };
+    map.apply(Change::Down(2));
+    let lost_ms = LOST_NS / MS;
+    // Nobody is there in its place.
+    assert!(!look(&map, 1000, 2000 + lost_ms).contains(&Change::Leave(2)));
+    let reborn = Member { host: map.members[&2].host.clone(), ..member(3) };
+    map.apply(Change::Join(reborn));
+    let changes = look(&map, 2000 + lost_ms, 3000 + lost_ms);
+    assert_eq!(changes, [Change::Leave(2)]);
+    assert_eq!(map.apply(Change::Leave(2)), Outcome::Changed);
+    assert!(!look(&map, 3000 + lost_ms, 3100 + lost_ms).contains(&Change::Leave(2)));
+}
+
 /// A leader that had been paused for longer than a lease lasts, and not been replaced, had heard nobody and took all members out.
 #[test]
 fn a_leader_that_was_paused_blames_nobody() {
@@ -85,9 +133,9 @@ fn a_leader_that_was_paused_blames_nobody() {
     leader.wants(&map, 1000 * MS);
     leader.proved(1, 9000 * MS, &map, 9000 * MS);
     assert!(!leader.wants(&map, 9000 * MS).iter().any(|change| matches!(change, Change::Down(_))));
-    let late = wait(&map, &mut leader, 9000, 9600);
+    let late = wait(&map, &mut leader, 9000, 9000 + LEASE_MS);
     assert!(!leader.wants(&map, late).iter().any(|change| matches!(change, Change::Down(_))));
-    let late = wait(&map, &mut leader, 9600, 9800);
+    let late = wait(&map, &mut leader, 9000 + LEASE_MS, 9100 + OVER);
     assert!(leader.wants(&map, late).contains(&Change::Down(2)));
 }
 

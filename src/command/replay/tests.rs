@@ -194,7 +194,7 @@ fn contents_make_an_equal_partition() {
     let copy = node(Role::Replica, None);
     let (feed, mut follower) = (Feed::new(2, 1), Follower::new(&copy, 1));
     source.keyspace.each(|number, partition| {
-        partition.begin_fill(number, Arc::clone(&feed), (false, 0), 0);
+        partition.begin_fill(number, Arc::clone(&feed), 0, 0);
         while partition.fill_on(number, 2, 16).is_some() {}
     });
     follow(&copy, &mut follower, &feed);
@@ -254,7 +254,7 @@ fn a_copy_is_filled_while_the_partition_changes() {
         while !is_whole {
             let mut guard = primary.keyspace.enter(number);
             if guard.replication.as_mut().and_then(|own| own.sink(2)).is_none() {
-                guard.begin_fill(number, Arc::clone(&feed), (false, 0), 0);
+                guard.begin_fill(number, Arc::clone(&feed), 0, 0);
             }
             is_whole = guard.fill_on(number, 2, 200).is_some() && !guard.is_filling();
             drop(guard);
@@ -312,7 +312,7 @@ fn what_is_prepared_and_decided_is_part_of_a_copy() {
     });
     let (own, mut replayer) = (Stats::new(0, table::len()), Replayer::new(&copy));
     let feed = Feed::new(2, 1);
-    source.keyspace.enter(number).begin_fill(number, Arc::clone(&feed), (false, 0), 0);
+    source.keyspace.enter(number).begin_fill(number, Arc::clone(&feed), 0, 0);
     follow(&copy, &mut Follower::new(&copy, 1), &feed);
     assert!(copy.keyspace.enter(number).is_held());
     let mut finish = Vec::new();

@@ -111,13 +111,12 @@ impl Copies {
                 Some(_) => {}
                 // Answers wait for it.
                 None if self.reported.contains(&(number, assignment.turn(), *node)) => {
-                    partition.begin_fill(number, feed, (true, assignment.given_up), version);
-                    while partition.fill_on(number, *node, self.pace.part).is_some() {}
+                    partition.fill(number, feed, assignment.given_up, version, self.pace.part);
                     continue;
                 }
                 None if self.filling.contains_key(node) => continue,
                 None => {
-                    partition.begin_fill(number, feed, (false, assignment.given_up), version);
+                    partition.begin_fill(number, feed, assignment.given_up, version);
                     self.filling.insert(*node, number);
                 }
             }

@@ -96,8 +96,7 @@ impl Copies {
                 }
             } else {
                 // Answers wait for it.
-                partition.begin_fill(number, feed, (true, begun), map.version);
-                while partition.fill_on(number, node, self.pace.part).is_some() {}
+                partition.fill(number, feed, begun, map.version, self.pace.part);
             }
         }
         if let Some(own) = &mut partition.replication {
