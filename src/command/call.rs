@@ -94,7 +94,7 @@ pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
         if let Some(error) = forward::moved(site, row.command, args) {
             reject(site, args, &error);
         } else if let Some(multi) = &mut site.client.multi {
-            queue(multi, row, args);
+            queue(site.state, multi, row, args);
             site.out.simple("QUEUED");
         }
         return Flow::Next;
@@ -221,7 +221,12 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
 }
 
 #[inline(never)]
-fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
+fn queue(state: &State, multi: &mut Multi, row: &'static Row, args: Args) {
+    if row.command.name == "select"
+        && let [(_, db)] = *row.command.named_databases(args, state.keyspace.databases())
+    {
+        multi.db = db;
+    }
     let mut owned = OwnedArgs::new();
     args.iter().for_each(|arg| owned.push(arg));
     multi.bytes += owned.memory();

@@ -31,6 +31,8 @@ pub struct Multi {
     pub bytes: usize,
     /// Whether a command could not be queued, so that EXEC will refuse.
     pub aborted: bool,
+    /// The database in which what is queued next will run.
+    pub db: usize,
 }
 
 /// The keys a connection watches.
@@ -330,6 +332,11 @@ impl Client {
     pub fn select(&mut self, db: usize) {
         self.db = db;
         self.shared.db.store(db, Ordering::Relaxed);
+    }
+
+    /// The database that its next request is about, which a transaction being queued may have left behind by a SELECT.
+    pub fn present_db(&self) -> usize {
+        self.multi.as_ref().map_or(self.db, |multi| multi.db)
     }
 
     /// Tells others what it is queueing, watching and doing.

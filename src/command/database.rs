@@ -6,7 +6,7 @@
 
 use super::error::{self, CmdError};
 use super::parse::{self, is, operand};
-use super::{Command, Cx, Flags, Group, category, command, flag, flags, scan};
+use super::{Command, Cx, Databases, Flags, Group, category, command, flag, flags, scan};
 use crate::config::id;
 use crate::state::lazyfree::Garbage;
 use crate::state::partition::{PARTITIONS, partition_of};
@@ -30,6 +30,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(ALL_AT_ONCE)
         .categories(category::KEYSPACE.or(category::DANGEROUS))
         .tips(EVERYWHERE)
+        .databases(Databases::All)
         .doc("1.0.0", "[ASYNC | SYNC]", "Removes all keys from all databases."),
     command("flushdb", -1, Group::Server, flushdb)
         .flags(ALL_AT_ONCE)
@@ -53,6 +54,7 @@ pub const COMMANDS: &[Command] = &[
     command("swapdb", 3, Group::Server, swapdb)
         .flags(flags([ALL_AT_ONCE, flag::FAST]))
         .categories(category::KEYSPACE.or(category::DANGEROUS))
+        .databases(Databases::At(&[1, 2]))
         .doc("4.0.0", "index1 index2", "Swaps two databases."),
 ];
 

@@ -339,6 +339,7 @@ fn stats(cx: &mut Cx, text: &mut String) {
         ("acl_access_denied_cmd", Reason::Command),
         ("acl_access_denied_key", Reason::Key),
         ("acl_access_denied_channel", Reason::Channel),
+        ("acl_access_denied_db", Reason::Database),
     ] {
         line(text, name, cx.state.acl.log.count(reason));
     }
