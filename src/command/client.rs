@@ -354,11 +354,13 @@ impl Client {
     pub fn memory(&self) -> usize {
         /// What a name takes that is watched or listened to.
         const NAME: usize = 128;
+        /// What a prefix takes that is listened to; they are short, and have much in common.
+        const PREFIX: usize = 24;
         let multi = self.multi.as_ref().map_or(0, |multi| multi.bytes);
         let prefixes = self.tracking.as_ref().map_or(0, |tracked| tracked.tracker.prefixes.len());
-        let subscriptions =
+        let subscriptions: usize =
             [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| self.subscriptions.len(kind)).iter().sum();
-        multi + NAME * [self.watching.keys.len(), prefixes, subscriptions].iter().sum::<usize>()
+        multi + NAME * (self.watching.keys.len() + subscriptions) + PREFIX * prefixes
     }
 
     /// Whether it comes from this machine.

@@ -92,8 +92,8 @@ fn flush(cx: &mut Cx, args: Args, dbs: Range<usize>) -> Result<(), CmdError> {
         _ => return Err(error::SYNTAX),
     };
     let (mut tables, mut forgotten) = (Vec::new(), 0);
-    // Keys of other nodes too, which forget them as well.
-    if cx.state.tracking.is_active() {
+    // Keys of other nodes too, which forget them as well. What was remembered for those who are gone since is forgotten too.
+    if cx.state.tracking.is_active() || cx.state.tracking.keys() > 0 {
         for number in 0..=u8::MAX {
             cx.keys.with_partition(number, |partition| forgotten += partition.untrack_all());
         }

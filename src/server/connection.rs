@@ -51,6 +51,8 @@ pub struct Connection {
     timer: Option<Pin<Box<Sleep>>>,
     /// Whether CLIENT PAUSE holds the next request.
     held: bool,
+    /// Whether the next request was held, and is about to be run.
+    released: bool,
     /// Whether nothing is run before the output is sent.
     full: bool,
     /// What mail wakes.
@@ -98,6 +100,7 @@ impl Connection {
             output: Output::default(),
             timer: None,
             held: false,
+            released: false,
             full: false,
             waker: None,
             next: None,
@@ -167,6 +170,9 @@ impl Connection {
                         mail::open(state, stats, &mut self.client, &mut self.output);
                     }
                     turn = if self.client.killed { Turn::Close } else { self.turn(0, Into::Own)? };
+                    if self.released && !matches!(turn, Turn::Again | Turn::Held) {
+                        self.has_gone_on();
+                    }
                 }
                 Turn::Settle => turn = self.settle().await?,
                 _ => break,
@@ -260,8 +266,15 @@ impl Connection {
         if std::mem::take(&mut self.held) {
             self.timer = None;
             self.client.shared.set_flag(client_flag::HELD, false);
-            self.worker.state.pause.release(self.client.shared.id);
             self.worker.state.clients.blocked.fetch_sub(1, Ordering::Relaxed);
+            self.released = true;
+        }
+    }
+
+    /// The request that was held has been run, or will never be.
+    fn has_gone_on(&mut self) {
+        if std::mem::take(&mut self.released) && !self.held {
+            self.worker.state.pause.release(self.client.shared.id);
         }
     }
 
@@ -653,6 +666,7 @@ impl Drop for Connection {
             std::thread::yield_now();
         }
         self.let_go();
+        self.has_gone_on();
         self.worker.state.monitors.remove(&self.client.shared);
         crate::command::transaction::leave(&self.worker.state, &mut self.client);
         crate::command::tracking::stop(&self.worker.state, &mut self.client);

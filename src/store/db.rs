@@ -353,6 +353,16 @@ impl Db {
         self.table.allocated_bytes() + self.wheel.records() * 4
     }
 
+    /// How many entries the table has room for.
+    pub fn places(&self) -> usize {
+        self.table.places()
+    }
+
+    /// How many records of the times at which something expires there are.
+    pub fn expiry_records(&self) -> usize {
+        self.wheel.records()
+    }
+
     /// The version number of the value of `key`, which is given the number `next` makes if it has none.
     pub fn version(&mut self, h: u32, key: &[u8], next: impl FnOnce() -> u64) -> Option<u64> {
         let entry = self.table.find_hashed_mut(h, key)?;
