@@ -23,6 +23,13 @@ pub fn used() -> usize {
     usize::try_from(USED.load(Ordering::Relaxed)).unwrap_or(0)
 }
 
+/// The same, with what this thread has not reported yet.
+#[inline]
+pub fn used_and_unreported() -> usize {
+    let unreported = UNREPORTED.try_with(Cell::get).unwrap_or(0);
+    usize::try_from(USED.load(Ordering::Relaxed) + unreported).unwrap_or(0)
+}
+
 /// Adds what this thread has not reported yet, for a caller that needs an exact figure now.
 pub fn report() {
     let unreported = UNREPORTED.try_with(|unreported| unreported.replace(0)).unwrap_or(0);

@@ -227,9 +227,12 @@ impl Connection {
             (buf.filled().len(), Into::Scratch)
         } else {
             let start = self.input.len();
-            // Not twice the room of what is there: half of a long request would count for a whole one.
-            let want = self.codec.missing().clamp(KEEP, 64 << 20).max(start / 8);
-            self.input.reserve_exact(want);
+            // Not twice the room of what is there: half of a long request would count for a whole one. Nor more than it needs, in however
+            // many pieces it comes.
+            let (missing, spare) = (self.codec.missing(), self.input.capacity() - start);
+            if spare == 0 || spare < missing {
+                self.input.reserve_exact(missing.clamp(KEEP, 64 << 20).max(start / 8));
+            }
             let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
             std::task::ready!(self.stream.poll_read(task, &mut buf))?;
             let len = buf.filled().len();
@@ -387,7 +390,7 @@ impl Connection {
     /// Tells what others may want to know of it, and what memory it uses.
     fn account(&mut self) {
         let figures = &self.client.shared.figures;
-        figures.input.store(self.input.len(), Ordering::Relaxed);
+        figures.input.store(self.input.len().saturating_sub(self.codec.parsed()), Ordering::Relaxed);
         figures.input_spare.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
         figures.output.store(self.output.len(), Ordering::Relaxed);
         let buffers = self.input.capacity() + self.output.memory().max(self.output.len());

@@ -70,7 +70,7 @@ fn policy(name: &str) -> Option<(bool, Order)> {
 #[inline]
 pub fn is_over(state: &State) -> bool {
     let max = state.config.size(id::MAXMEMORY);
-    max != 0 && crate::memory::used() > max
+    max != 0 && crate::memory::used_and_unreported() > max
 }
 
 /// Whether so much memory is used that whatever needs more is refused. What clients are told of evicted keys takes memory too, until it
@@ -103,12 +103,15 @@ pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -
     }
     let mut rng = fastrand::Rng::new();
     let mut left = most;
+    // All there is less of by what was done here, but for what was told of it.
     let mut freed = 0;
-    while over() > borne && freed < wanted {
+    while over() > borne && freed < wanted as i64 {
         if left == 0 {
             return false;
         }
         left -= 1;
+        let before = exactly_used() as i64;
+        let mut told = 0;
         if order == Order::Random {
             pool.clear();
         }
@@ -123,24 +126,25 @@ pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -
         let db = &mut partition.dbs[best.db];
         let fits =
             !is_held && db.find(h, &best.key).is_some_and(|entry| !volatile || entry.expires_at().is_some());
-        let before = exactly_used();
         let evicted = if fits { db.remove(h, &best.key) } else { None };
         if evicted.is_some() {
             // With little memory for all partitions, what they keep for entries to come may be most of it.
             db.release_unused();
-            freed += before.saturating_sub(exactly_used());
+            let untold = exactly_used() as i64;
             state.key_changed(&mut partition, best.db, &best.key, NOBODY);
             partition.tell_copies(best.partition);
+            told += exactly_used() as i64 - untold;
         }
         drop(partition);
         if let Some(entry) = evicted {
             stats.evicted.add(1);
+            let untold = exactly_used() as i64;
             state.notify(notify::EVICTED, "evicted", best.db, entry.key());
-            let before = exactly_used();
+            told += exactly_used() as i64 - untold;
             std::mem::drop(entry);
-            freed += before.saturating_sub(exactly_used());
         }
-        crate::memory::report();
+        drop(best.key);
+        freed += before + told - exactly_used() as i64;
     }
     if is_borne {
         eviction.excess.fetch_max(over(), Relaxed);
