@@ -252,7 +252,7 @@ fn scan_(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 /// A type as TYPE names it.
-fn type_name(arg: &[u8]) -> Result<&'static str, CmdError> {
+pub(super) fn type_name(arg: &[u8]) -> Result<&'static str, CmdError> {
     let known = ["string", "list", "set", "zset", "hash", "stream"].into_iter().find(|name| is(arg, name));
     known.ok_or_else(|| CmdError::quoting(&[b"ERR unknown type name '", arg, b"'"]))
 }
