@@ -138,7 +138,7 @@ pub const COMMANDS: &[Command] = &[
                 "[DRYRUN]",
                 "Spreads evenly what was placed by hand.",
             ),
-            unused("cluster|replicate", -3, "3.0.0", "node-id"),
+            unused("cluster|replicate", 3, "3.0.0", "node-id"),
             sub("cluster|replicas", 3, replicas).flags(STALE.or(flag::ADMIN)).tips(NONDETERMINISTIC).doc(
                 "5.0.0",
                 "node-id",
