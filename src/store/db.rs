@@ -317,6 +317,11 @@ impl Db {
         self.file(h, before, after, now_ms);
     }
 
+    /// The entries whose keys have the hash `h`.
+    pub fn with_hash(&self, h: u32) -> impl Iterator<Item = &Entry> {
+        self.table.with_hash(h)
+    }
+
     /// Any entry, each as likely as another.
     pub fn random(&self, rng: &mut fastrand::Rng) -> Option<&Entry> {
         self.table.random(rng)
