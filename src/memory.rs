@@ -15,6 +15,7 @@ static USED: AtomicI64 = AtomicI64::new(0);
 
 thread_local! {
     static UNREPORTED: Cell<i64> = const { Cell::new(0) };
+    static REPORTED: Cell<i64> = const { Cell::new(0) };
 }
 
 /// Bytes allocated by the process; 0 where [`Counting`] is not the global allocator.
@@ -23,10 +24,28 @@ pub fn used() -> usize {
     usize::try_from(USED.load(Ordering::Relaxed)).unwrap_or(0)
 }
 
+/// The same, with what this thread has not reported yet.
+#[inline]
+pub fn used_and_unreported() -> usize {
+    let unreported = UNREPORTED.try_with(Cell::get).unwrap_or(0);
+    usize::try_from(USED.load(Ordering::Relaxed) + unreported).unwrap_or(0)
+}
+
 /// Adds what this thread has not reported yet, for a caller that needs an exact figure now.
 pub fn report() {
     let unreported = UNREPORTED.try_with(|unreported| unreported.replace(0)).unwrap_or(0);
-    USED.fetch_add(unreported, Ordering::Relaxed);
+    add(unreported);
+}
+
+fn add(bytes: i64) {
+    USED.fetch_add(bytes, Ordering::Relaxed);
+    let _ = REPORTED.try_with(|reported| reported.set(reported.get().wrapping_add(bytes)));
+}
+
+/// Bytes that this thread has allocated, less those it has freed, whoever allocated them: how that changes tells what was done in between.
+pub fn of_thread() -> i64 {
+    let reported = REPORTED.try_with(Cell::get).unwrap_or(0);
+    reported.wrapping_add(UNREPORTED.try_with(Cell::get).unwrap_or(0))
 }
 
 /// An allocator that counts what `A` hands out.
@@ -41,7 +60,7 @@ fn count(bytes: i64) {
             unreported.set(sum);
         } else {
             unreported.set(0);
-            USED.fetch_add(sum, Ordering::Relaxed);
+            add(sum);
         }
     });
 }

@@ -297,7 +297,7 @@ fn getuser(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         return Ok(());
     };
     let (rules, out) = (user.rules(), &mut *cx.out);
-    out.map(6);
+    out.map(7);
     out.bulk(b"flags");
     let flags = rules.flags();
     out.set(flags.len());
@@ -310,10 +310,18 @@ fn getuser(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     out.bulk(b"selectors");
     out.array(others.len());
     for selector in others {
-        out.map(3);
+        out.map(4);
         write_selector(out, selector);
+        write_databases(out, selector);
     }
+    // Last, as some clients take the others by their places.
+    write_databases(out, first);
     Ok(())
+}
+
+fn write_databases(out: &mut Output, selector: &Selector) {
+    out.bulk(b"databases");
+    out.bulk(selector.describe_databases().as_bytes());
 }
 
 fn write_selector(out: &mut Output, selector: &Selector) {
@@ -457,7 +465,7 @@ fn dryrun(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if !row.command.takes(request.len()) {
         return Err(error::wrong_arity(row.command.name));
     }
-    match permission::check(cx.state, &user, row, request) {
+    match permission::check(cx.state, &user, cx.client.present_db(), row, request) {
         Ok(()) => cx.out.ok(),
         Err(denied) => {
             cx.out.bulk(permission::message(&user, row, request, denied, true).as_bytes());

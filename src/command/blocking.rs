@@ -274,6 +274,7 @@ fn serve_one(site: &mut Site, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
         site.clock.lap();
         let cost = Cost { nanos: site.clock.now_ns() - began_ns, reply: out.len() };
         counts.calls.add(1);
+        stats.ran.add(1);
         counts.nanos.add(cost.nanos);
         record::served(site, &waiter.client, row, args, cost);
     }
@@ -316,6 +317,7 @@ pub fn give_up(state: &State, stats: &WorkerStats, client: &mut Client) -> bool 
     let cancelled = cancel(state, client);
     if let (true, Some(row)) = (cancelled, row) {
         stats.commands[row].calls.add(1);
+        stats.ran.add(1);
     }
     cancelled
 }

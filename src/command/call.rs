@@ -87,15 +87,24 @@ pub fn call(site: &mut Site, args: Args, known: Option<Located>) -> Flow {
             return Flow::Next;
         }
     };
-    if site.state.pause.begun() && is_held(site, row, args) {
-        return Flow::Paused;
+    if site.state.pause.begun() {
+        if is_held(site, row, args) {
+            return Flow::Paused;
+        }
+        // Who was held may be about to wait, which is known once it has gone on.
+        if row.command.name == "client|unblock" && site.state.pause.is_ending(site.clock.unix_ms) {
+            return Flow::Contended;
+        }
     }
     if site.client.multi.is_some() && !runs_in_multi(row.command) {
         if let Some(error) = forward::moved(site, row.command, args) {
             reject(site, args, &error);
         } else if let Some(multi) = &mut site.client.multi {
-            queue(multi, row, args);
+            queue(site.state, multi, row, args);
+            let mark = site.out.mark();
             site.out.simple("QUEUED");
+            let asked = site.client.forwarded.len();
+            suppress(site, Some(row), (mark, asked));
         }
         return Flow::Next;
     }
@@ -221,7 +230,12 @@ fn reject(site: &mut Site, args: Args, error: &CmdError) {
 }
 
 #[inline(never)]
-fn queue(multi: &mut Multi, row: &'static Row, args: Args) {
+fn queue(state: &State, multi: &mut Multi, row: &'static Row, args: Args) {
+    if row.command.name == "select"
+        && let [(_, db)] = *row.command.named_databases(args, state.keyspace.databases())
+    {
+        multi.db = db;
+    }
     let mut owned = OwnedArgs::new();
     args.iter().for_each(|arg| owned.push(arg));
     multi.bytes += owned.memory();
@@ -336,6 +350,7 @@ pub fn run<'s>(site: &mut Site<'s, '_>, row: &'static Row, args: Args, keys: &mu
     // A request that waits counts once it is served.
     let ended = u64::from(site.client.blocked.is_none());
     counts.calls.add(ended);
+    stats.ran.add(ended);
     counts.nanos.add(cost.nanos * ended);
     site.client.commands += ended;
     record::ran(site, row, args, cost);
@@ -437,6 +452,7 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     let cost = Cost { nanos, reply: site.out.len_since(mark) };
     let counts = &site.stats.commands[row.id];
     counts.calls.add(1);
+    site.stats.ran.add(1);
     counts.nanos.add(nanos);
     record::ran(site, row, args, cost);
     settle(site, &mut keys);

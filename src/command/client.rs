@@ -31,6 +31,8 @@ pub struct Multi {
     pub bytes: usize,
     /// Whether a command could not be queued, so that EXEC will refuse.
     pub aborted: bool,
+    /// The database in which what is queued next will run.
+    pub db: usize,
 }
 
 /// The keys a connection watches.
@@ -332,6 +334,11 @@ impl Client {
         self.shared.db.store(db, Ordering::Relaxed);
     }
 
+    /// The database that its next request is about, which a transaction being queued may have left behind by a SELECT.
+    pub fn present_db(&self) -> usize {
+        self.multi.as_ref().map_or(self.db, |multi| multi.db)
+    }
+
     /// Tells others what it is queueing, watching and doing.
     pub fn tell_figures(&self) {
         let figures = &self.shared.figures;
@@ -347,11 +354,13 @@ impl Client {
     pub fn memory(&self) -> usize {
         /// What a name takes that is watched or listened to.
         const NAME: usize = 128;
+        /// What a prefix takes that is listened to; they are short, and have much in common.
+        const PREFIX: usize = 24;
         let multi = self.multi.as_ref().map_or(0, |multi| multi.bytes);
         let prefixes = self.tracking.as_ref().map_or(0, |tracked| tracked.tracker.prefixes.len());
-        let subscriptions =
+        let subscriptions: usize =
             [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| self.subscriptions.len(kind)).iter().sum();
-        multi + NAME * [self.watching.keys.len(), prefixes, subscriptions].iter().sum::<usize>()
+        multi + NAME * (self.watching.keys.len() + subscriptions) + PREFIX * prefixes
     }
 
     /// Whether it comes from this machine.

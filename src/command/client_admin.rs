@@ -68,7 +68,9 @@ pub const COMMANDS: &[Command] = &[command("client", -2, Group::Connection, cont
         ),
         sub("client|list", -2, list).flags(ADMIN).tips(NONDETERMINISTIC).doc(
             "2.4.0",
-            "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+            "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]] [USER username] [ADDR ip:port] \
+             [LADDR ip:port] [SKIPME <YES | NO>] [MAXAGE seconds] [NAME name] [IDLE seconds] [FLAGS flags] [LIB-NAME name] \
+             [LIB-VER version] [DB db] [CAPA capa] [IP ip]",
             "Lists open connections.",
         ),
         sub("client|no-evict", 3, no_evict).flags(ADMIN.or(flag::ALLOW_BUSY)).doc(

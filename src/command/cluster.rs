@@ -5,20 +5,19 @@
 //! node that is alone shows as a cluster of itself.
 
 mod admin;
+mod slots;
 mod status;
 pub mod view;
 
 use super::error::CmdError;
-use super::parse;
 use super::replication::Follower;
 use super::server::{container, write_help};
-use super::{Command, Cx, Flags, Group, category, command, flag, flags};
+use super::{Command, Cx, Flags, Group, category, command, flag, flags, spec};
 use crate::cluster::metadata::NodeId;
 use crate::config::id;
 use crate::state::State;
 use crate::state::clients::client_flag;
-use crate::state::partition::{SLOTS, SLOTS_PER_PARTITION, slot, slot_of};
-use crate::store::table::Keyed;
+use crate::state::partition::{SLOTS, slot};
 use shoal_protocol::resp::Args;
 use view::{Place, Range, View, name_of};
 
@@ -33,6 +32,14 @@ const fn sub(name: &'static str, arity: i32, run: super::Run) -> Command {
     command(name, arity, Group::Cluster, run).flags(STALE)
 }
 
+/// What there is no need for.
+const fn unused(name: &'static str, arity: i32, since: &'static str, syntax: &'static str) -> Command {
+    const SUMMARY: &str = "Refuses: nodes agree on who serves what by themselves.";
+    sub(name, arity, unsupported)
+        .flags(flags([flag::ADMIN, STALE, flag::NO_ASYNC_LOADING]))
+        .doc(since, syntax, SUMMARY)
+}
+
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
     command("asking", 1, Group::Cluster, asking).flags(flag::FAST).categories(category::CONNECTION).doc(
@@ -43,16 +50,26 @@ pub const COMMANDS: &[Command] = &[
     command("cluster", -2, Group::Cluster, container)
         .doc("3.0.0", "", "A container for cluster commands.")
         .subcommands(&[
+            unused("cluster|addslots", -3, "3.0.0", "slot [slot ...]"),
+            unused("cluster|addslotsrange", -4, "7.0.0", "start-slot end-slot [start-slot end-slot ...]"),
+            unused("cluster|bumpepoch", 2, "3.0.0", "").tips(NONDETERMINISTIC),
+            unused("cluster|cancelslotmigrations", 2, "9.0.0", ""),
             sub("cluster|copies", 3, admin::copies).flags(STEERING).doc(
                 "7.2.0",
                 "count",
                 "Sets how many nodes hold each partition.",
             ),
-            sub("cluster|countkeysinslot", 3, countkeysinslot).flags(STALE.or(flag::WHOLE)).doc(
+            sub("cluster|count-failure-reports", 3, count_failure_reports)
+                .flags(STALE.or(flag::ADMIN))
+                .tips(NONDETERMINISTIC)
+                .doc("3.0.0", "node-id", "Returns the number of active failure reports active for a node."),
+            sub("cluster|countkeysinslot", 3, slots::countkeysinslot).flags(STALE.or(flag::WHOLE)).doc(
                 "3.0.0",
                 "slot",
                 "Returns the number of keys in a hash slot.",
             ),
+            unused("cluster|delslots", -3, "3.0.0", "slot [slot ...]"),
+            unused("cluster|delslotsrange", -4, "7.0.0", "start-slot end-slot [start-slot end-slot ...]"),
             sub("cluster|drain", -3, admin::drain).flags(STEERING).doc(
                 "7.2.0",
                 "node [DRYRUN | CANCEL]",
@@ -63,15 +80,20 @@ pub const COMMANDS: &[Command] = &[
                 "[FORCE | TAKEOVER]",
                 "Has this node take over what it keeps copies of.",
             ),
+            unused("cluster|flushslot", -3, "9.0.0", "slot [ASYNC | SYNC]"),
+            unused("cluster|flushslots", 2, "3.0.0", ""),
             sub("cluster|forget", -3, admin::forget).flags(STEERING).doc(
                 "3.0.0",
                 "node-id [FORCE]",
                 "Takes a node that is gone for good out of the cluster.",
             ),
-            sub("cluster|getkeysinslot", 4, getkeysinslot)
+            sub("cluster|getkeysinslot", 4, slots::getkeysinslot)
                 .flags(STALE.or(flag::WHOLE))
                 .tips(NONDETERMINISTIC)
                 .doc("3.0.0", "slot count", "Returns the key names in a hash slot."),
+            sub("cluster|getslotmigrations", 2, getslotmigrations)
+                .flags(flags([flag::ADMIN, STALE, flag::NO_ASYNC_LOADING]))
+                .doc("9.0.0", "", "Returns the slots that are on their way to another node."),
             sub("cluster|help", 2, help).flags(flags([flag::LOADING, flag::STALE])).doc(
                 "5.0.0",
                 "",
@@ -87,6 +109,13 @@ pub const COMMANDS: &[Command] = &[
                 "7.0.0",
                 "",
                 "Returns a list of all TCP links to and from peer nodes.",
+            ),
+            unused("cluster|meet", -4, "3.0.0", "ip port [cluster-bus-port]"),
+            unused(
+                "cluster|migrateslots",
+                -4,
+                "9.0.0",
+                "SLOTSRANGE start-slot end-slot [start-slot end-slot ...] NODE node-id",
             ),
             sub("cluster|move", -4, admin::r#move).flags(STEERING).doc(
                 "7.2.0",
@@ -109,6 +138,7 @@ pub const COMMANDS: &[Command] = &[
                 "[DRYRUN]",
                 "Spreads evenly what was placed by hand.",
             ),
+            unused("cluster|replicate", 3, "3.0.0", "node-id"),
             sub("cluster|replicas", 3, replicas).flags(STALE.or(flag::ADMIN)).tips(NONDETERMINISTIC).doc(
                 "5.0.0",
                 "node-id",
@@ -117,11 +147,34 @@ pub const COMMANDS: &[Command] = &[
             sub("cluster|reset", -2, admin::reset)
                 .flags(flags([flag::ADMIN, flag::STALE, flag::NOSCRIPT]))
                 .doc("3.0.0", "[HARD | SOFT]", "Resets a node."),
+            sub("cluster|saveconfig", 2, saveconfig)
+                .flags(flags([flag::ADMIN, STALE, flag::NO_ASYNC_LOADING]))
+                .doc("3.0.0", "", "Forces a node to save the cluster configuration to disk."),
+            unused("cluster|set-config-epoch", 3, "3.0.0", "config-epoch"),
+            unused(
+                "cluster|setslot",
+                -4,
+                "3.0.0",
+                "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>",
+            ),
             sub("cluster|shards", 2, shards).tips(NONDETERMINISTIC).doc(
                 "7.0.0",
                 "",
                 "Returns the mapping of cluster slots to shards.",
             ),
+            sub("cluster|slaves", 3, replicas).flags(STALE.or(flag::ADMIN)).tips(NONDETERMINISTIC).doc(
+                "3.0.0",
+                "node-id",
+                "Lists the replica nodes of a master node.",
+            ),
+            sub("cluster|slot-stats", -4, slots::slot_stats)
+                .flags(flags([flag::LOADING, STALE, flag::WHOLE]))
+                .tips(&["nondeterministic_output", "request_policy:all_shards"])
+                .doc(
+                    "8.0.0",
+                    "<SLOTSRANGE start-slot end-slot | ORDERBY metric [LIMIT limit] [ASC | DESC]>",
+                    "Returns how many keys the slots that a node serves have.",
+                ),
             sub("cluster|status", 2, status::status).flags(STALE.or(flag::WHOLE)).tips(NONDETERMINISTIC).doc(
                 "7.2.0",
                 "",
@@ -132,7 +185,18 @@ pub const COMMANDS: &[Command] = &[
                 "",
                 "Returns the mapping of cluster slots to nodes.",
             ),
+            unused("cluster|syncslots", -3, "9.0.0", "argument [argument ...]"),
         ]),
+    command("clusterscan", -2, Group::Cluster, slots::clusterscan)
+        .flags(flag::READONLY)
+        .keys(spec::NOT_KEYS)
+        .categories(category::KEYSPACE)
+        .tips(&["nondeterministic_output", "request_policy:special", "response_policy:special"])
+        .doc(
+            "9.1.0",
+            "cursor [MATCH pattern] [COUNT count] [TYPE type] [SLOT slot]",
+            "Iterates over the keys in the cluster.",
+        ),
     command("readonly", 1, Group::Cluster, readonly).flags(PLAIN).categories(category::CONNECTION).doc(
         "3.0.0",
         "",
@@ -357,35 +421,35 @@ fn keyslot(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     Ok(())
 }
 
-/// CLUSTER COUNTKEYSINSLOT slot
-fn countkeysinslot(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let wanted = parse::int(&args[2])?;
-    let wanted = u16::try_from(wanted).ok().filter(|slot| *slot < SLOTS);
-    let wanted = wanted.ok_or(CmdError::new("ERR Invalid slot"))?;
-    let count = keys_of(cx, wanted, usize::MAX).len();
-    cx.out.int(count as i64);
+/// CLUSTER COUNT-FAILURE-REPORTS node-id: who is down is judged by one node, the leader, so there are none to count.
+fn count_failure_reports(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
+    let view = View::of(cx);
+    if !view.places.iter().any(|place| place.name.as_bytes() == &args[2]) {
+        let name = String::from_utf8_lossy(&args[2]);
+        return Err(CmdError::with(format!("ERR Unknown node {name}")));
+    }
+    cx.out.int(0);
     Ok(())
 }
 
-/// CLUSTER GETKEYSINSLOT slot count
-fn getkeysinslot(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    let (wanted, count) = (parse::int(&args[2])?, parse::int(&args[3])?);
-    let wanted = u16::try_from(wanted).ok().filter(|slot| *slot < SLOTS);
-    let (Some(wanted), Ok(count)) = (wanted, usize::try_from(count)) else {
-        return Err(CmdError::new("ERR Invalid slot or number of keys"));
-    };
-    let keys = keys_of(cx, wanted, count);
-    cx.out.array(keys.len());
-    keys.iter().for_each(|key| cx.out.bulk(key));
+/// CLUSTER SAVECONFIG: what nodes agree on is on their disks before it holds.
+fn saveconfig(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    cx.out.ok();
     Ok(())
 }
 
-/// Up to `count` keys of a slot, in database 0.
-fn keys_of(cx: &mut Cx, wanted: u16, count: usize) -> Vec<Box<[u8]>> {
-    cx.keys.with_partition((wanted / SLOTS_PER_PARTITION) as u8, |partition| {
-        let found = partition.dbs[0].iter().filter(|entry| slot_of(entry) == wanted);
-        found.take(count).map(|entry| entry.key().into()).collect()
-    })
+/// CLUSTER GETSLOTMIGRATIONS: partitions move, which CLUSTER STATUS tells of; slots by themselves never do.
+fn getslotmigrations(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    cx.out.array(0);
+    Ok(())
+}
+
+/// What Redis' administrators do by hand and nodes here agree on by themselves.
+fn unsupported(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
+    let name = cx.command.name.replace('|', " ").to_ascii_uppercase();
+    Err(CmdError::with(format!(
+        "ERR {name} is not supported: nodes join by --join, and slots are placed by CLUSTER MOVE and CLUSTER FAILOVER"
+    )))
 }
 
 /// CLUSTER HELP
@@ -396,6 +460,8 @@ fn help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
         &[
             "COPIES <count>",
             "    Have <count> nodes hold each partition, the one that serves it included.",
+            "COUNT-FAILURE-REPORTS <node-id>",
+            "    Return 0: who is down is judged by one node.",
             "COUNTKEYSINSLOT <slot>",
             "    Return the number of keys in <slot>.",
             "DRAIN <node> [DRYRUN|CANCEL]",
@@ -406,6 +472,8 @@ fn help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
             "    Take <node>, which is down for good, out of the cluster.",
             "GETKEYSINSLOT <slot> <count>",
             "    Return key names stored by current node in a slot.",
+            "GETSLOTMIGRATIONS",
+            "    Return nothing: STATUS tells what moves.",
             "INFO",
             "    Return information about the cluster.",
             "KEYSLOT <key>",
@@ -425,6 +493,13 @@ fn help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
             "    Spread evenly what was placed by MOVE and FAILOVER, or tell what that would move.",
             "REPLICAS <node-id>",
             "    Return <node-id> replicas.",
+            "SAVECONFIG",
+            "    Accepted; what nodes agree on is saved at once.",
+            "SLAVES <node-id>",
+            "    Like REPLICAS.",
+            "SLOT-STATS SLOTSRANGE <start-slot> <end-slot>",
+            "SLOT-STATS ORDERBY key-count [LIMIT <limit>] [ASC|DESC]",
+            "    Return how many keys the slots served by this node have.",
             "SLOTS",
             "    Return information about slots range mappings. Each range is made of:",
             "    start, end, and the IP address, port and id of the node that serves it",

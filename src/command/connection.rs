@@ -2,7 +2,7 @@
 
 use super::client::{Client, Replies};
 use super::error::{self, CmdError};
-use super::{Command, Cx, Flags, Group, command, flag, flags, parse, permission};
+use super::{Command, Cx, Databases, Flags, Group, command, flag, flags, parse, permission};
 use crate::config::id;
 use crate::script::REDIS_VERSION;
 use crate::state::clients::client_flag;
@@ -27,11 +27,10 @@ pub const COMMANDS: &[Command] = &[
         "message",
         "Returns the given string.",
     ),
-    command("select", 2, Group::Connection, select).flags(PLAIN.or(flag::ALLOW_BUSY)).doc(
-        "1.0.0",
-        "index",
-        "Changes the selected database.",
-    ),
+    command("select", 2, Group::Connection, select)
+        .flags(PLAIN.or(flag::ALLOW_BUSY))
+        .databases(Databases::At(&[1]))
+        .doc("1.0.0", "index", "Changes the selected database."),
     command("quit", -1, Group::Connection, quit).flags(ALWAYS).doc("1.0.0", "", "Closes the connection."),
     command("reset", 1, Group::Connection, reset).flags(ALWAYS).doc("6.2.0", "", "Resets the connection."),
     command("auth", -2, Group::Connection, auth).flags(ALWAYS).doc(

@@ -6,7 +6,7 @@
 
 use super::error::{self, CmdError};
 use super::parse::{self, is, operand};
-use super::{Command, Cx, Flags, Group, category, command, flag, flags, scan};
+use super::{Command, Cx, Databases, Flags, Group, category, command, flag, flags, scan};
 use crate::config::id;
 use crate::state::lazyfree::Garbage;
 use crate::state::partition::{PARTITIONS, partition_of};
@@ -30,6 +30,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(ALL_AT_ONCE)
         .categories(category::KEYSPACE.or(category::DANGEROUS))
         .tips(EVERYWHERE)
+        .databases(Databases::All)
         .doc("1.0.0", "[ASYNC | SYNC]", "Removes all keys from all databases."),
     command("flushdb", -1, Group::Server, flushdb)
         .flags(ALL_AT_ONCE)
@@ -53,6 +54,7 @@ pub const COMMANDS: &[Command] = &[
     command("swapdb", 3, Group::Server, swapdb)
         .flags(flags([ALL_AT_ONCE, flag::FAST]))
         .categories(category::KEYSPACE.or(category::DANGEROUS))
+        .databases(Databases::At(&[1, 2]))
         .doc("4.0.0", "index1 index2", "Swaps two databases."),
 ];
 
@@ -90,8 +92,8 @@ fn flush(cx: &mut Cx, args: Args, dbs: Range<usize>) -> Result<(), CmdError> {
         _ => return Err(error::SYNTAX),
     };
     let (mut tables, mut forgotten) = (Vec::new(), 0);
-    // Keys of other nodes too, which forget them as well.
-    if cx.state.tracking.is_active() {
+    // Keys of other nodes too, which forget them as well. What was remembered for those who are gone since is forgotten too.
+    if cx.state.tracking.is_active() || cx.state.tracking.keys() > 0 {
         for number in 0..=u8::MAX {
             cx.keys.with_partition(number, |partition| forgotten += partition.untrack_all());
         }
@@ -250,7 +252,7 @@ fn scan_(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 }
 
 /// A type as TYPE names it.
-fn type_name(arg: &[u8]) -> Result<&'static str, CmdError> {
+pub(super) fn type_name(arg: &[u8]) -> Result<&'static str, CmdError> {
     let known = ["string", "list", "set", "zset", "hash", "stream"].into_iter().find(|name| is(arg, name));
     known.ok_or_else(|| CmdError::quoting(&[b"ERR unknown type name '", arg, b"'"]))
 }

@@ -63,7 +63,7 @@ pub const COMMANDS: &[Command] = &[
                 .doc("7.0.0", "", "Dumps all libraries into a serialized binary payload."),
             command("function|flush", -2, Group::Scripting, function_flush).flags(CHANGE).tips(TO_ALL).doc(
                 "7.0.0",
-                "[ASYNC|SYNC]",
+                "[ASYNC | SYNC]",
                 "Deletes all libraries and functions.",
             ),
             command("function|help", 2, Group::Scripting, function_help)
@@ -88,7 +88,7 @@ pub const COMMANDS: &[Command] = &[
             ),
             command("function|restore", -3, Group::Scripting, function_restore).flags(ADD).tips(TO_ALL).doc(
                 "7.0.0",
-                "serialized-value [FLUSH|APPEND|REPLACE]",
+                "serialized-value [FLUSH | APPEND | REPLACE]",
                 "Restores all libraries from a payload.",
             ),
             command("function|stats", 2, Group::Scripting, function_stats)
@@ -353,7 +353,7 @@ fn function_dump(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
     Ok(())
 }
 
-/// FUNCTION RESTORE serialized-value [FLUSH|APPEND|REPLACE]
+/// FUNCTION RESTORE serialized-value [FLUSH | APPEND | REPLACE]
 fn function_restore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     if args.len() > 4 {
         return Err(super::error::bad_subcommand("FUNCTION", &args[1]));
@@ -468,7 +468,7 @@ fn function_help(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
             "    * SYNC: Synchronously flush the libraries.",
             "DUMP",
             "    Return a serialized payload representing the current libraries, can be restored using FUNCTION RESTORE command",
-            "RESTORE <PAYLOAD> [FLUSH|APPEND|REPLACE]",
+            "RESTORE <PAYLOAD> [FLUSH | APPEND | REPLACE]",
             "    Restore the libraries represented by the given payload, it is possible to give a restore policy to",
             "    control how to handle existing libraries (default APPEND):",
             "    * FLUSH: delete all existing libraries.",

@@ -14,9 +14,11 @@ use crate::state::acl::log::Reason;
 use crate::state::clients::ClientShared;
 use crate::state::pause::Paused;
 use crate::state::pubsub::Kind;
+use crate::state::stats::WorkerStats;
 use shoal_protocol::resp::Args;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[command("info", -1, Group::Server, info)
@@ -42,6 +44,7 @@ enum Shown {
     Default,
     All,
     Everything,
+    Never,
 }
 
 const SECTIONS: &[Section] = &[
@@ -58,6 +61,7 @@ const SECTIONS: &[Section] = &[
     section("latencystats", "Latencystats", Shown::All, latencystats),
     section("cluster", "Cluster", Shown::Default, cluster),
     section("keyspace", "Keyspace", Shown::Default, keyspace),
+    section("debug", "Debug", Shown::Never, debug),
 ];
 
 const fn section(
@@ -79,6 +83,7 @@ fn info(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
             Shown::Default => default || named("all") || named("everything"),
             Shown::All => named("all") || named("everything"),
             Shown::Everything => named("everything"),
+            Shown::Never => false,
         };
         if shown || named(section.name) {
             if !text.is_empty() {
@@ -139,6 +144,7 @@ fn server(cx: &mut Cx, text: &mut String) {
     line(text, "uptime_in_days", uptime / 86_400);
     line(text, "hz", config.int(id::HZ));
     line(text, "configured_hz", config.int(id::HZ));
+    line(text, "clients_hz", config.int(id::HZ));
     line(text, "lru_clock", (crate::state::unix_ms() / 1000) & 0xFF_FFFF);
     line(text, "executable", executable.display());
     line(text, "config_file", config_file);
@@ -202,6 +208,7 @@ fn memory(cx: &mut Cx, text: &mut String) {
     line(text, "allocator_allocated", usage.used);
     line(text, "allocator_active", usage.used);
     line(text, "allocator_resident", usage.resident);
+    line(text, "allocator_muzzy", 0);
     bytes(text, "total_system_memory", process::machine_memory());
     bytes(text, "used_memory_lua", figure(&figures.scripts_vm));
     line(text, "used_memory_vm_eval", figure(&figures.scripts_vm));
@@ -227,8 +234,11 @@ fn memory(cx: &mut Cx, text: &mut String) {
     line(text, "mem_replication_backlog", 0);
     line(text, "mem_total_replication_buffers", 0);
     line(text, "mem_clients_slaves", 0);
+    line(text, "mem_replicas_repl_buffer", 0);
     line(text, "mem_clients_normal", usage.clients);
     line(text, "mem_cluster_links", 0);
+    line(text, "mem_cluster_slot_import", 0);
+    line(text, "mem_cluster_slot_export", 0);
     line(text, "mem_aof_buffer", 0);
     line(text, "mem_allocator", "mimalloc");
     line(text, "mem_overhead_db_hashtable_rehashing", 0);
@@ -266,6 +276,7 @@ fn persistence(cx: &mut Cx, text: &mut String) {
     line(text, "aof_last_cow_size", 0);
     line(text, "module_fork_in_progress", 0);
     line(text, "module_fork_last_cow_size", 0);
+    line(text, "slot_migration_fork_in_progress", 0);
 }
 
 fn stats(cx: &mut Cx, text: &mut String) {
@@ -279,6 +290,8 @@ fn stats(cx: &mut Cx, text: &mut String) {
     line(text, "total_net_output_bytes", stats.sum(|worker| &worker.output_bytes));
     line(text, "total_net_repl_input_bytes", 0);
     line(text, "total_net_repl_output_bytes", 0);
+    line(text, "total_net_cluster_slot_import_bytes", 0);
+    line(text, "total_net_cluster_slot_export_bytes", 0);
     line(text, "instantaneous_input_kbps", kib(now.input));
     line(text, "instantaneous_output_kbps", kib(now.output));
     line(text, "instantaneous_input_repl_kbps", "0.00");
@@ -290,6 +303,7 @@ fn stats(cx: &mut Cx, text: &mut String) {
     line(text, "expired_keys", stats.sum(|worker| &worker.expired));
     line(text, "expired_fields", stats.sum(|worker| &worker.expired_fields));
     line(text, "expired_stale_perc", "0.00");
+    line(text, "expired_keys_with_volatile_items_stale_perc", "0.00");
     line(text, "expired_time_cap_reached_count", 0);
     line(text, "expire_cycle_cpu_milliseconds", 0);
     line(text, "evicted_keys", stats.sum(|worker| &worker.evicted));
@@ -322,6 +336,11 @@ fn stats(cx: &mut Cx, text: &mut String) {
     line(text, "total_writes_processed", stats.sum(|worker| &worker.writes));
     line(text, "io_threaded_reads_processed", 0);
     line(text, "io_threaded_writes_processed", 0);
+    line(text, "io_threaded_freed_objects", 0);
+    line(text, "io_threaded_accept_processed", 0);
+    line(text, "io_threaded_poll_processed", 0);
+    line(text, "io_threaded_total_prefetch_batches", 0);
+    line(text, "io_threaded_total_prefetch_entries", 0);
     line(
         text,
         "client_query_buffer_limit_disconnections",
@@ -334,14 +353,23 @@ fn stats(cx: &mut Cx, text: &mut String) {
     );
     line(text, "reply_buffer_shrinks", 0);
     line(text, "reply_buffer_expands", 0);
+    let commands =
+        |worker: &WorkerStats| worker.commands.iter().map(|command| command.nanos.get()).sum::<u64>();
+    line(text, "eventloop_cycles", stats.sum(|worker| &worker.rounds.count));
+    line(text, "eventloop_duration_sum", stats.sum(|worker| &worker.rounds.nanos) / 1000);
+    line(text, "eventloop_duration_cmd_sum", stats.workers().map(commands).sum::<u64>() / 1000);
+    line(text, "instantaneous_eventloop_cycles_per_sec", now.rounds);
+    line(text, "instantaneous_eventloop_duration_usec", now.nanos / 1000 / now.rounds.max(1));
     for (name, reason) in [
         ("acl_access_denied_auth", Reason::Auth),
         ("acl_access_denied_cmd", Reason::Command),
         ("acl_access_denied_key", Reason::Key),
         ("acl_access_denied_channel", Reason::Channel),
+        ("acl_access_denied_db", Reason::Database),
     ] {
         line(text, name, cx.state.acl.log.count(reason));
     }
+    line(text, "acl_access_denied_tls_cert", 0);
 }
 
 fn replication(cx: &mut Cx, text: &mut String) {
@@ -359,6 +387,7 @@ fn replication(cx: &mut Cx, text: &mut String) {
             replica.host, replica.port, replica.offset
         );
     }
+    line(text, "replicas_waiting_psync", 0);
     line(text, "master_failover_state", "no-failover");
     line(text, "master_replid", &cx.state.run_id);
     line(text, "master_replid2", "0".repeat(40));
@@ -370,7 +399,7 @@ fn replication(cx: &mut Cx, text: &mut String) {
     line(text, "repl_backlog_histlen", 0);
 }
 
-fn cpu(_: &mut Cx, text: &mut String) {
+fn cpu(cx: &mut Cx, text: &mut String) {
     let of = [
         (CpuOf::Process, "used_cpu_sys", "used_cpu_user"),
         (CpuOf::Children, "used_cpu_sys_children", "used_cpu_user_children"),
@@ -381,6 +410,8 @@ fn cpu(_: &mut Cx, text: &mut String) {
         line(text, system, format_args!("{:.6}", times.0.as_secs_f64()));
         line(text, user, format_args!("{:.6}", times.1.as_secs_f64()));
     }
+    let active = Duration::from_nanos(cx.state.stats.sum(|worker| &worker.rounds.nanos));
+    line(text, "used_active_time_main_thread", format_args!("{:.6}", active.as_secs_f64()));
 }
 
 fn commandstats(cx: &mut Cx, text: &mut String) {
@@ -473,6 +504,16 @@ fn keyspace(cx: &mut Cx, text: &mut String) {
             );
         }
     }
+}
+
+fn debug(cx: &mut Cx, text: &mut String) {
+    let stats = &cx.state.stats;
+    line(text, "eventloop_duration_aof_sum", 0);
+    line(text, "eventloop_duration_cron_sum", stats.sum(|worker| &worker.rounds.housekeeping_nanos) / 1000);
+    line(text, "eventloop_duration_max", stats.greatest(|worker| &worker.rounds.longest_nanos) / 1000);
+    line(text, "eventloop_cmd_per_cycle_max", stats.greatest(|worker| &worker.rounds.most_commands));
+    line(text, "io_threaded_reads_pending", 0);
+    line(text, "io_threaded_writes_pending", 0);
 }
 
 /// What is told of a database.

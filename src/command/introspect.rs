@@ -254,15 +254,7 @@ fn keys_of(args: Args) -> Result<Vec<(usize, &'static str)>, CmdError> {
         return Err(CmdError::new("ERR Invalid number of arguments specified for command"));
     }
     let mut keys = Vec::new();
-    let mut valid = true;
-    for spec in row.command.keys {
-        let usage = spec::usage(spec, row.command, args);
-        valid &= spec.visit(args, &mut |at| keys.push((at, usage)));
-    }
-    // MIGRATE's place for a single key is empty where it names several.
-    if row.command.name == "migrate" && keys.len() > 1 {
-        keys.remove(0);
-    }
+    let valid = spec::visit(row.command, args, &mut |at, usage| keys.push((at, usage)));
     match keys.is_empty() || !valid {
         false => Ok(keys),
         true if row.command.flags.has(flag::NO_MANDATORY_KEYS) => Ok(Vec::new()),

@@ -2,7 +2,7 @@
 
 use super::error::{self, CmdError};
 use super::parse::{self, is, operand};
-use super::{Command, Cx, Flags, Group, category, command, flag, flags, spec};
+use super::{Command, Cx, Databases, Flags, Group, category, command, flag, flags, spec};
 use crate::config::{id, notify};
 use shoal_protocol::resp::Args;
 
@@ -12,7 +12,7 @@ const SUMMED: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
-    row("copy", -3, copy).flags(flags([flag::WRITE, flag::DENYOOM])).keys(spec::COPY).doc(
+    row("copy", -3, copy).flags(flags([flag::WRITE, flag::DENYOOM])).keys(spec::COPY).databases(Databases::Behind("db", 4)).doc(
         "6.2.0",
         "source destination [DB destination-db] [REPLACE]",
         "Copies the value of a key to a new key.",
@@ -27,7 +27,7 @@ pub const COMMANDS: &[Command] = &[
         "key [key ...]",
         "Determines whether one or more keys exist.",
     ),
-    row("move", 3, move_).flags(WRITE).keys(spec::ACCESS_UPDATE).doc(
+    row("move", 3, move_).flags(WRITE).keys(spec::ACCESS_UPDATE).databases(Databases::At(&[2])).doc(
         "1.0.0",
         "key db",
         "Moves a key to another database.",

@@ -77,10 +77,12 @@ pub mod transaction;
 
 use crate::state::State;
 use crate::state::stats::WorkerStats;
+use crate::text::number::parse_i64;
 use client::Client;
 use error::CmdError;
 use keys::Keys;
 use shoal_protocol::resp::{Args, Output};
+use smallvec::SmallVec;
 use spec::KeySpec;
 
 /// What a command's function works with: the node and its partitions for `'s`, the connection for `'c`.
@@ -128,6 +130,8 @@ pub struct Command {
     pub syntax: &'static str,
     /// How a cluster-aware client may send it and what to think of its reply, in COMMAND INFO's words.
     pub tips: &'static [&'static str],
+    /// Which databases its requests name.
+    pub databases: Databases,
     /// What runs it.
     pub run: Run,
     /// The rows of a container's subcommands.
@@ -147,6 +151,7 @@ pub const fn command(name: &'static str, arity: i32, group: Group, run: Run) -> 
         summary: "",
         syntax: "",
         tips: &[],
+        databases: Databases::None,
         run,
         subcommands: &[],
     }
@@ -185,10 +190,47 @@ impl Command {
         self
     }
 
+    /// Sets which databases its requests name.
+    pub const fn databases(mut self, databases: Databases) -> Self {
+        self.databases = databases;
+        self
+    }
+
     /// Makes it a container.
     pub const fn subcommands(mut self, rows: &'static [Command]) -> Self {
         self.subcommands = rows;
         self
+    }
+
+    /// The databases a request names, of the `count` there are: each one's place among the arguments and its number. If any is not
+    /// there the request fails, and is about none.
+    pub fn named_databases(&self, args: Args, count: usize) -> SmallVec<[(usize, usize); 4]> {
+        let number = |at: usize| {
+            let number = args.get(at).and_then(parse_i64).and_then(|number| usize::try_from(number).ok());
+            number.filter(|number| *number < count).map(|number| (at, number))
+        };
+        match self.databases {
+            Databases::None => SmallVec::new(),
+            Databases::At(places) => {
+                places.iter().map(|at| number(*at)).collect::<Option<_>>().unwrap_or_default()
+            }
+            Databases::Behind(word, first) => {
+                let behind = (first..args.len()).filter(|at| parse::is(&args[*at - 1], word));
+                behind.map(number).collect::<Option<_>>().unwrap_or_default()
+            }
+            Databases::All => (0..count).map(|number| (0, number)).collect(),
+        }
+    }
+
+    /// Whether its requests are about the keys of the database they are run in.
+    pub fn is_about_present_database(&self) -> bool {
+        let has_keys = || self.keys.iter().any(|spec| spec.usage != spec::NO_KEY);
+        let reads_or_writes = self.flags.any(flag::READONLY | flag::WRITE);
+        match self.databases {
+            Databases::None => reads_or_writes || self.categories.has(category::KEYSPACE) || has_keys(),
+            Databases::At(_) | Databases::Behind(..) => has_keys(),
+            Databases::All => false,
+        }
     }
 
     /// Whether `count` arguments, the name included, are as many as it takes.
@@ -197,6 +239,19 @@ impl Command {
         let arity = self.arity.unsigned_abs() as usize;
         if self.arity < 0 { count >= arity } else { count == arity }
     }
+}
+
+/// Which databases the requests of a command name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Databases {
+    /// None: they are at most about the one they are run in.
+    None,
+    /// Those whose numbers stand at these places among the arguments.
+    At(&'static [usize]),
+    /// Those whose numbers stand behind this word, from a place on.
+    Behind(&'static str, usize),
+    /// All.
+    All,
 }
 
 /// Properties of a command, as COMMAND INFO lists them (and a few of our own at the end).
@@ -303,6 +358,11 @@ impl Categories {
     /// Both sets together.
     pub const fn or(self, other: Categories) -> Categories {
         Categories(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in it.
+    pub const fn has(self, other: Categories) -> bool {
+        self.0 & other.0 == other.0
     }
 }
 

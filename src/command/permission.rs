@@ -50,6 +50,7 @@ pub fn admit_queued(site: &Site, row: &Row, args: Args) -> Result<(), CmdError> 
     }
     allow(site.state, site.client, "multi", row, args).map_err(|denied| {
         let reason = match denied {
+            Denied::Database(_) => "no permission",
             Denied::Command => "no permission to execute the command or subcommand",
             Denied::Key(_) => "no permission to touch the specified keys",
             Denied::Channel(_) => {
@@ -73,8 +74,8 @@ pub fn admit_scripted(state: &State, client: &Client, row: &Row, args: Args) -> 
     allow(state, client, "lua", row, args).map_err(text)
 }
 
-/// Whether `user` may run a request, and if not, what it lacks.
-pub fn check(state: &State, user: &User, row: &Row, args: Args) -> Result<(), Denied> {
+/// Whether `user` may run a request in the database `db`, and if not, what it lacks.
+pub fn check(state: &State, user: &User, db: usize, row: &Row, args: Args) -> Result<(), Denied> {
     if user.is_free() {
         return Ok(());
     }
@@ -82,24 +83,28 @@ pub fn check(state: &State, user: &User, row: &Row, args: Args) -> Result<(), De
         return Err(Denied::Command);
     }
     let rules = user.rules();
-    with_request(row, args, |request| rules.check(state.acl.terms(false), request))
+    with_request(state, db, row, args, |request| rules.check(state.acl.terms(false), request))
 }
 
 /// Whether `user` may run a request and let it read any keys whatever.
-pub fn may_read_all(state: &State, user: &User, row: &Row, args: Args) -> bool {
+pub fn may_read_all(state: &State, user: &User, db: usize, row: &Row, args: Args) -> bool {
     user.is_free()
         || !user.is_gone() && {
             let rules = user.rules();
-            with_request(row, args, |request| rules.may_read_all(state.acl.terms(false), request))
+            with_request(state, db, row, args, |request| rules.may_read_all(state.acl.terms(false), request))
         }
 }
 
-/// What a refused request hears; `verbose` names the key or channel.
+/// What a refused request hears; `verbose` names the database, key or channel.
 pub fn message(user: &User, row: &Row, args: Args, denied: Denied, verbose: bool) -> String {
     let (text, user) = (String::from_utf8_lossy, String::from_utf8_lossy(&user.name));
     match denied {
         Denied::Command => {
             format!("User {user} has no permissions to run the '{}' command", row.command.name)
+        }
+        // Of one that is not among the arguments this names the command, as Valkey does.
+        Denied::Database(at) if verbose => {
+            format!("User {user} has no permissions to access database {}", text(&args[at]))
         }
         Denied::Key(at) if verbose => {
             format!("User {user} has no permissions to access the '{}' key", text(&args[at]))
@@ -107,6 +112,7 @@ pub fn message(user: &User, row: &Row, args: Args, denied: Denied, verbose: bool
         Denied::Channel(at) if verbose => {
             format!("User {user} has no permissions to access the '{}' channel", text(&args[at]))
         }
+        Denied::Database(_) => "No permissions to access database".to_string(),
         Denied::Key(_) => "No permissions to access a key".to_string(),
         Denied::Channel(_) => "No permissions to access a channel".to_string(),
     }
@@ -125,10 +131,12 @@ fn context(client: &Client) -> &'static str {
 
 /// Whether the connection's user may run a request; what is refused is noted.
 fn allow(state: &State, client: &Client, context: &'static str, row: &Row, args: Args) -> Result<(), Denied> {
-    let checked = check(state, &client.user, row, args);
+    let checked = check(state, &client.user, client.present_db(), row, args);
     if let Err(denied) = checked {
         let (reason, object) = match denied {
             Denied::Command => (Reason::Command, row.command.name.as_bytes()),
+            Denied::Database(0) => (Reason::Database, row.command.name.as_bytes()),
+            Denied::Database(at) => (Reason::Database, &args[at]),
             Denied::Key(at) => (Reason::Key, &args[at]),
             Denied::Channel(at) => (Reason::Channel, &args[at]),
         };
@@ -146,17 +154,16 @@ fn note(state: &State, client: &Client, refusal: Refusal) {
 }
 
 /// Hands the request, as selectors see it, to `look`.
-fn with_request<R>(row: &Row, args: Args, look: impl FnOnce(&Request) -> R) -> R {
+fn with_request<R>(state: &State, db: usize, row: &Row, args: Args, look: impl FnOnce(&Request) -> R) -> R {
     let mut keys: SmallVec<[(usize, &[u8], Access); 4]> = SmallVec::new();
-    for spec in row.command.keys.iter().filter(|spec| spec.usage != spec::NO_KEY) {
-        let usage = spec::usage(spec, row.command, args);
+    // What does not fit the specifications the command refuses by itself.
+    let _ = spec::visit(row.command, args, &mut |at, usage| {
         let access = Access {
             read: usage.contains("ACCESS"),
             write: ["INSERT", "UPDATE", "DELETE"].iter().any(|word| usage.contains(word)),
         };
-        // What does not fit the specification the command refuses by itself.
-        let _ = spec.visit(args, &mut |at| keys.push((at, args.get(at).unwrap_or_default(), access)));
-    }
+        keys.push((at, args.get(at).unwrap_or_default(), access));
+    });
     let (last, is_pattern) = match row.command.name {
         "subscribe" | "ssubscribe" => (usize::MAX, false),
         "psubscribe" => (usize::MAX, true),
@@ -165,5 +172,15 @@ fn with_request<R>(row: &Row, args: Args, look: impl FnOnce(&Request) -> R) -> R
     };
     let channels: SmallVec<[(usize, &[u8], bool); 4]> =
         (1..args.len()).take(last).map(|at| (at, &args[at], is_pattern)).collect();
-    look(&Request { command: row.id, first_arg: args.get(1), keys: &keys, channels: &channels })
+    let mut databases = row.command.named_databases(args, state.keyspace.databases());
+    if row.command.is_about_present_database() {
+        databases.push((0, db));
+    }
+    look(&Request {
+        command: row.id,
+        first_arg: args.get(1),
+        keys: &keys,
+        channels: &channels,
+        databases: &databases,
+    })
 }

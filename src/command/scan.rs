@@ -109,9 +109,14 @@ impl Reply {
     }
 
     /// Sends it with the cursor to go on from.
-    pub fn send(mut self, out: &mut Output, next: u64) {
+    pub fn send(self, out: &mut Output, next: u64) {
+        self.send_with(out, itoa::Buffer::new().format(next).as_bytes());
+    }
+
+    /// The same with a cursor that is no number.
+    pub fn send_with(mut self, out: &mut Output, next: &[u8]) {
         out.array(2);
-        out.bulk(itoa::Buffer::new().format(next).as_bytes());
+        out.bulk(next);
         out.array(self.len);
         out.append(&mut self.elements);
     }

@@ -71,7 +71,7 @@ pub const COMMANDS: &[Command] = &[
             command("script|flush", -2, Group::Scripting, script_flush)
                 .flags(flags([flag::NOSCRIPT, flag::SCRIPT]))
                 .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
-                .doc("2.6.0", "[ASYNC|SYNC]", "Removes all server-side Lua scripts from the script cache."),
+                .doc("2.6.0", "[ASYNC | SYNC]", "Removes all server-side Lua scripts from the script cache."),
             command("script|help", 2, Group::Scripting, script_help)
                 .flags(flags([flag::LOADING, flag::STALE]))
                 .doc("5.0.0", "", "Returns helpful text about the different subcommands."),

@@ -211,7 +211,7 @@ impl Host for Run<'_, '_, '_> {
 
     fn may_run(&mut self, args: Args<'_>) -> Option<bool> {
         let row = table::find_any_count(args)?;
-        Some(permission::check(self.cx.state, &self.cx.client.user, row, args).is_ok())
+        Some(permission::check(self.cx.state, &self.cx.client.user, self.cx.client.db, row, args).is_ok())
     }
 
     fn proto(&self) -> Proto {

@@ -279,7 +279,7 @@ const NOT_DOUBLES: CmdError = CmdError::new("ERR One or more scores can't be con
 fn sort(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let reads_all = cx.client.is_free() || {
         let row = table::by_number(table::number_of(cx.command));
-        permission::may_read_all(cx.state, &cx.client.user, row, args)
+        permission::may_read_all(cx.state, &cx.client.user, cx.client.db, row, args)
     };
     let mut options = Options::parse(args, cx.command.name == "sort", reads_all)?;
     let mut elements = Elements::default();

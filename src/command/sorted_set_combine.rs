@@ -38,7 +38,7 @@ pub const COMMANDS: &[Command] = &[
     ),
     row("zinter", -3, zinter).flags(READ).keys(spec::READ_COUNTED).doc(
         "6.2.0",
-        "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]",
+        "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
         "Returns the intersect of multiple sorted sets.",
     ),
     row("zintercard", -3, zintercard).flags(READ).keys(spec::READ_COUNTED).doc(
@@ -48,17 +48,17 @@ pub const COMMANDS: &[Command] = &[
     ),
     row("zinterstore", -4, zinterstore).flags(STORE).keys(spec::STORE_COUNTED).doc(
         "2.0.0",
-        "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX]",
+        "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
         "Stores the intersect of multiple sorted sets in a key.",
     ),
     row("zunion", -3, zunion).flags(READ).keys(spec::READ_COUNTED).doc(
         "6.2.0",
-        "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]",
+        "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
         "Returns the union of multiple sorted sets.",
     ),
     row("zunionstore", -4, zunionstore).flags(STORE).keys(spec::STORE_COUNTED).doc(
         "2.0.0",
-        "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX]",
+        "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
         "Stores the union of multiple sorted sets in a key.",
     ),
 ];
@@ -208,12 +208,12 @@ impl Options {
     }
 }
 
-/// ZUNION numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]
+/// ZUNION numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]
 fn zunion(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     run(cx, args, Operation::Union, Kind::Answer)
 }
 
-/// ZINTER numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]
+/// ZINTER numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]
 fn zinter(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     run(cx, args, Operation::Intersection, Kind::Answer)
 }
@@ -223,12 +223,12 @@ fn zdiff(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     run(cx, args, Operation::Difference, Kind::Answer)
 }
 
-/// ZUNIONSTORE destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX]
+/// ZUNIONSTORE destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]
 fn zunionstore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     run(cx, args, Operation::Union, Kind::Store)
 }
 
-/// ZINTERSTORE destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX]
+/// ZINTERSTORE destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]
 fn zinterstore(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     run(cx, args, Operation::Intersection, Kind::Store)
 }

@@ -201,7 +201,7 @@ pub const NOT_KEYS_ALL: &[KeySpec] = &[at(1, -1, 1, NO_KEY)];
 pub const NO_KEY: &str = "NOT_KEY";
 
 /// What a request does to the keys of one of its specifications, which for some depends on their other arguments.
-pub fn usage(spec: &KeySpec, command: &super::Command, args: Args) -> &'static str {
+fn usage(spec: &KeySpec, command: &super::Command, args: Args) -> &'static str {
     // Where options can stand at the earliest.
     let first = if command.name == "set" { 3 } else { 2 };
     let has = |word: &[u8]| (first..args.len()).any(|at| args[at].eq_ignore_ascii_case(word));
@@ -212,6 +212,20 @@ pub fn usage(spec: &KeySpec, command: &super::Command, args: Args) -> &'static s
         "bitfield" => "RW ACCESS UPDATE",
         _ => spec.usage,
     }
+}
+
+/// Visits a request's keys, and what is done to each; false if the arguments do not fit the command's specifications.
+pub fn visit(command: &super::Command, args: Args, visit: &mut impl FnMut(usize, &'static str)) -> bool {
+    // MIGRATE's place for a single key is empty where it names several.
+    let is_void = |at: usize| command.name == "migrate" && at == 3 && args[at].is_empty();
+    command.keys.iter().filter(|spec| spec.usage != NO_KEY).fold(true, |fits, spec| {
+        let usage = usage(spec, command, args);
+        fits & spec.visit(args, &mut |at| {
+            if !is_void(at) {
+                visit(at, usage);
+            }
+        })
+    })
 }
 
 impl KeySpec {

@@ -53,17 +53,21 @@ impl Argument {
 fn operand_kind(name: &str) -> &'static str {
     let last = name.rsplit('-').next().unwrap_or(name);
     match name {
-        "key" | "newkey" | "source" | "destination" | "sourcekey" | "destkey" | "key1" | "key2" => "key",
+        "key" | "newkey" | "source" | "destination" | "sourcekey" | "destkey" | "key1" | "key2" | "dst"
+        | "src" => "key",
+        "client-id" | "num-vertices" | "num-matches" | "entries-read" | "entries-added" | "min-idle-time" => {
+            "integer"
+        }
         "pattern" => "pattern",
         "score" | "longitude" | "latitude" | "radius" | "width" | "height" | "weight" | "min-score"
         | "max-score" => "double",
         _ if name.starts_with("unix-time") => "unix-time",
         _ => match last {
-            "numkeys" | "count" | "offset" | "start" | "end" | "stop" | "seconds" | "milliseconds" | "ms"
-            | "timeout" | "index" | "index1" | "index2" | "db" | "cursor" | "ttl" | "port" | "bit"
-            | "rank" | "maxlen" | "len" | "protover" | "threshold" | "slot" | "frequency" | "numreplicas"
-            | "numlocal" | "entries" | "version" | "samples" | "retrycount" | "decrement" | "position"
-            | "epoch" => "integer",
+            "numkeys" | "numfields" | "increment" | "limit" | "bits" | "count" | "offset" | "start"
+            | "end" | "stop" | "seconds" | "milliseconds" | "ms" | "timeout" | "index" | "index1"
+            | "index2" | "db" | "cursor" | "ttl" | "port" | "bit" | "rank" | "maxlen" | "len"
+            | "protover" | "threshold" | "slot" | "frequency" | "numreplicas" | "numlocal" | "entries"
+            | "version" | "samples" | "retrycount" | "decrement" | "position" | "epoch" => "integer",
             _ => "string",
         },
     }

@@ -239,9 +239,10 @@ impl Tracked {
     }
 }
 
-/// Remembers the keys a tracking connection has just read. Their partitions are still held.
+/// Remembers the keys a tracking connection has just read: of a script those its commands read, not those it may read. Their partitions
+/// are still held.
 pub fn remember(cx_keys: &mut super::keys::Keys, tracked: &Tracked, command: &Command, args: Args) {
-    if tracked.is_wanted() && command.flags.has(flag::READONLY) {
+    if tracked.is_wanted() && command.flags.has(flag::READONLY) && !command.flags.has(flag::SCRIPT) {
         for spec in command.keys {
             spec.visit(args, &mut |at| cx_keys.remember(&args[at], &tracked.tracker));
         }

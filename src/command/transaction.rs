@@ -47,7 +47,7 @@ pub const COMMANDS: &[Command] = &[
 
 /// MULTI
 fn multi(cx: &mut Cx, _: Args) -> Result<(), CmdError> {
-    cx.client.multi = Some(Multi::default());
+    cx.client.multi = Some(Multi { db: cx.client.db, ..Multi::default() });
     cx.out.ok();
     Ok(())
 }

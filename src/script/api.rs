@@ -114,7 +114,7 @@ fn log(lua: &Lua, args: MultiValue) -> std::result::Result<(), Raise> {
         return Err(raise(lua, "First argument must be a number (log level)."));
     };
     if !(0.0..=3.0).contains(&level) {
-        return Err(raise(lua, "Invalid debug level."));
+        return Err(raise(lua, "Invalid log level."));
     }
     let words: Vec<Vec<u8>> = args.iter().skip(1).filter_map(super::convert::text).collect();
     let text = String::from_utf8_lossy(&words.join(&b' ')).into_owned();

@@ -74,6 +74,14 @@ impl Codec {
         }
     }
 
+    /// Amid a request: so many bytes at its beginning are arguments that are known, so that they need no second look.
+    pub fn parsed(&self) -> usize {
+        match self {
+            Codec::Resp(parser) => parser.parsed(),
+            Codec::Memcache(_) => 0,
+        }
+    }
+
     /// Between requests: gives back what it holds if that is more than `keep` bytes.
     pub fn shrink(&mut self, keep: usize) {
         if let Codec::Resp(parser) = self

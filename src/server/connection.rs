@@ -52,6 +52,8 @@ pub struct Connection {
     timer: Option<Pin<Box<Sleep>>>,
     /// Whether CLIENT PAUSE holds the next request.
     held: bool,
+    /// Whether the next request was held, and is about to be run.
+    released: bool,
     /// Whether nothing is run before the output is sent.
     full: bool,
     /// What mail wakes.
@@ -99,6 +101,7 @@ impl Connection {
             output: Output::default(),
             timer: None,
             held: false,
+            released: false,
             full: false,
             waker: None,
             next: None,
@@ -167,6 +170,9 @@ impl Connection {
                         mail::open(state, stats, &mut self.client, &mut self.output);
                     }
                     turn = if self.client.killed { Turn::Close } else { self.turn(0, Into::Own)? };
+                    if self.released && !matches!(turn, Turn::Again | Turn::Held) {
+                        self.has_gone_on();
+                    }
                 }
                 Turn::Settle => turn = self.settle().await?,
                 _ => break,
@@ -221,9 +227,12 @@ impl Connection {
             (buf.filled().len(), Into::Scratch)
         } else {
             let start = self.input.len();
-            // Not twice the room of what is there: half of a long request would count for a whole one.
-            let want = self.codec.missing().clamp(KEEP, 64 << 20).max(start / 8);
-            self.input.reserve_exact(want);
+            // Not twice the room of what is there: half of a long request would count for a whole one. Nor more than it needs, in however
+            // many pieces it comes.
+            let (missing, spare) = (self.codec.missing(), self.input.capacity() - start);
+            if spare == 0 || spare < missing {
+                self.input.reserve_exact(missing.clamp(KEEP, 64 << 20).max(start / 8));
+            }
             let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
             std::task::ready!(self.stream.poll_read(task, &mut buf))?;
             let len = buf.filled().len();
@@ -260,8 +269,15 @@ impl Connection {
         if std::mem::take(&mut self.held) {
             self.timer = None;
             self.client.shared.set_flag(client_flag::HELD, false);
-            self.worker.state.pause.release(self.client.shared.id);
             self.worker.state.clients.blocked.fetch_sub(1, Ordering::Relaxed);
+            self.released = true;
+        }
+    }
+
+    /// The request that was held has been run, or will never be.
+    fn has_gone_on(&mut self) {
+        if std::mem::take(&mut self.released) && !self.held {
+            self.worker.state.pause.release(self.client.shared.id);
         }
     }
 
@@ -374,7 +390,7 @@ impl Connection {
     /// Tells what others may want to know of it, and what memory it uses.
     fn account(&mut self) {
         let figures = &self.client.shared.figures;
-        figures.input.store(self.input.len(), Ordering::Relaxed);
+        figures.input.store(self.input.len().saturating_sub(self.codec.parsed()), Ordering::Relaxed);
         figures.input_spare.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
         figures.output.store(self.output.len(), Ordering::Relaxed);
         let buffers = self.input.capacity() + self.output.memory().max(self.output.len());
@@ -681,6 +697,7 @@ impl Drop for Connection {
             std::thread::yield_now();
         }
         self.let_go();
+        self.has_gone_on();
         self.worker.state.monitors.remove(&self.client.shared);
         crate::command::transaction::leave(&self.worker.state, &mut self.client);
         crate::command::tracking::stop(&self.worker.state, &mut self.client);

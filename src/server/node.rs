@@ -13,6 +13,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -242,7 +243,12 @@ fn run_worker(
     sockets: Sockets,
     jobs: UnboundedReceiver<member::Job>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (begins, ends) = (Arc::clone(&state), Arc::clone(&state));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_unpark(move || begins.stats.worker(index).begin_round(Instant::now()))
+        .on_thread_park(move || ends.stats.worker(index).end_round(Instant::now()))
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {

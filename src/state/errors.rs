@@ -17,7 +17,7 @@ pub struct Errors {
 impl Errors {
     /// Counts an error whose text begins with its code; `made_up` says that a script may have made it up.
     pub fn count(&self, text: &[u8], made_up: bool) {
-        let code = match memchr::memchr(b' ', text) {
+        let code = match text.iter().position(u8::is_ascii_whitespace) {
             Some(end) if end < 32 => String::from_utf8_lossy(&text[..end]),
             _ => "ERR".into(),
         };
@@ -52,7 +52,8 @@ mod tests {
         errors.count(b"WRONGTYPE Operation", false);
         errors.count(b"WRONGTYPE Operation", true);
         errors.count(b"nocode", true);
-        assert_eq!(errors.all(), [("ERR".to_string(), 1), ("WRONGTYPE".to_string(), 2)]);
+        errors.count(b"ERR\r\n-ERR made up", true);
+        assert_eq!(errors.all(), [("ERR".to_string(), 2), ("WRONGTYPE".to_string(), 2)]);
         (0..300).for_each(|n| errors.count(format!("{n} made up").as_bytes(), true));
         errors.count(b"1 made up", true);
         errors.count(b"NOAUTH of ours", false);

@@ -12,6 +12,7 @@ use super::tracking::NOBODY;
 use crate::config::{id, notify};
 use crate::store::db::Db;
 use crate::store::entry::Entry;
+use crate::store::hash::hash;
 use crate::store::table::Keyed;
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,13 +27,13 @@ const ON_ITS_WAY: usize = 3;
 /// Partitions looked at for candidates before it is clear that there are none.
 const LOOKS: usize = 4;
 
-/// A key that may go.
+/// A key that may go. It is known by its hash: long keys would take what eviction is to bring, and one of the same hash may go as well.
 struct Candidate {
     /// The greater the sooner it goes.
     score: u64,
     partition: u8,
     db: usize,
-    key: Box<[u8]>,
+    hash: u32,
 }
 
 /// The candidates, worst first.
@@ -70,7 +71,7 @@ fn policy(name: &str) -> Option<(bool, Order)> {
 #[inline]
 pub fn is_over(state: &State) -> bool {
     let max = state.config.size(id::MAXMEMORY);
-    max != 0 && crate::memory::used() > max
+    max != 0 && crate::memory::used_and_unreported() > max
 }
 
 /// Whether so much memory is used that whatever needs more is refused. What clients are told of evicted keys takes memory too, until it
@@ -103,12 +104,15 @@ pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -
     }
     let mut rng = fastrand::Rng::new();
     let mut left = most;
+    // All there is less of by what was done here, but for what was told of it.
     let mut freed = 0;
-    while over() > borne && freed < wanted {
+    while over() > borne && freed < wanted as i64 {
         if left == 0 {
             return false;
         }
         left -= 1;
+        let before = crate::memory::of_thread();
+        let mut told = 0;
         if order == Order::Random {
             pool.clear();
         }
@@ -118,29 +122,28 @@ pub fn make_room(state: &State, stats: &WorkerStats, now_ms: i64, most: usize) -
             return false;
         };
         let mut partition = state.keyspace.enter(best.partition);
-        let h = crate::store::hash::hash(&best.key);
         let is_held = partition.is_held();
         let db = &mut partition.dbs[best.db];
-        let fits =
-            !is_held && db.find(h, &best.key).is_some_and(|entry| !volatile || entry.expires_at().is_some());
-        let before = exactly_used();
-        let evicted = if fits { db.remove(h, &best.key) } else { None };
-        if evicted.is_some() {
+        let fits = |entry: &&Entry| !is_held && (!volatile || entry.expires_at().is_some());
+        let key = db.with_hash(best.hash).find(fits).map(|entry| entry.key().to_vec());
+        let evicted = key.and_then(|key| db.remove(best.hash, &key));
+        if let Some(entry) = &evicted {
             // With little memory for all partitions, what they keep for entries to come may be most of it.
             db.release_unused();
-            freed += before.saturating_sub(exactly_used());
-            state.key_changed(&mut partition, best.db, &best.key, NOBODY);
+            let untold = crate::memory::of_thread();
+            state.key_changed(&mut partition, best.db, entry.key(), NOBODY);
             partition.tell_copies(best.partition);
+            told += crate::memory::of_thread() - untold;
         }
         drop(partition);
         if let Some(entry) = evicted {
             stats.evicted.add(1);
+            let untold = crate::memory::of_thread();
             state.notify(notify::EVICTED, "evicted", best.db, entry.key());
-            let before = exactly_used();
+            told += crate::memory::of_thread() - untold;
             std::mem::drop(entry);
-            freed += before.saturating_sub(exactly_used());
         }
-        crate::memory::report();
+        freed += before + told - crate::memory::of_thread();
     }
     if is_borne {
         eviction.excess.fetch_max(over(), Relaxed);
@@ -190,7 +193,7 @@ fn fill(
             let db = &partition.dbs[index];
             let entry = if volatile { db.random_volatile(rng) } else { db.random(rng) };
             if let Some(entry) = entry {
-                offer(pool, score(entry, order, clock, now_ms), number, index, entry.key());
+                offer(pool, score(entry, order, clock, now_ms), number, index, hash(entry.key()));
             }
         }
         looks += 1;
@@ -210,12 +213,13 @@ fn score(entry: &Entry, order: Order, clock: AccessClock, now_ms: i64) -> u64 {
 }
 
 /// Puts a key into the pool if it is a better candidate than what is there.
-fn offer(pool: &mut Vec<Candidate>, score: u64, partition: u8, db: usize, key: &[u8]) {
+fn offer(pool: &mut Vec<Candidate>, score: u64, partition: u8, db: usize, hash: u32) {
     let at = pool.partition_point(|other| other.score < score);
-    if (at == 0 && pool.len() == POOL) || pool.iter().any(|other| other.db == db && *other.key == *key) {
+    let is_it = |other: &Candidate| (other.partition, other.db, other.hash) == (partition, db, hash);
+    if (at == 0 && pool.len() == POOL) || pool.iter().any(is_it) {
         return;
     }
-    pool.insert(at, Candidate { score, partition, db, key: key.into() });
+    pool.insert(at, Candidate { score, partition, db, hash });
     if pool.len() > POOL {
         pool.remove(0);
     }

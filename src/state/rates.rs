@@ -15,6 +15,10 @@ pub struct Counts {
     pub input: u64,
     /// Bytes written.
     pub output: u64,
+    /// Rounds of the workers.
+    pub rounds: u64,
+    /// Time those took, in ns.
+    pub nanos: u64,
 }
 
 /// Recent samples.
@@ -46,6 +50,8 @@ impl Rates {
             commands: rate(first.commands, last.commands),
             input: rate(first.input, last.input),
             output: rate(first.output, last.output),
+            rounds: rate(first.rounds, last.rounds),
+            nanos: rate(first.nanos, last.nanos),
         }
     }
 
@@ -64,7 +70,7 @@ mod tests {
         let rates = Rates::default();
         assert_eq!(rates.per_second(), Counts::default());
         for tick in 0..100u64 {
-            let counts = Counts { commands: tick * tick, input: tick * 10, output: 0 };
+            let counts = Counts { commands: tick * tick, input: tick * 10, ..Counts::default() };
             rates.sample(tick as i64 * 100, counts);
         }
         let now = rates.per_second();

@@ -5,8 +5,10 @@
 use super::histogram::Histogram;
 use super::memcache::{Count, Counts};
 use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// A number that one thread changes and any thread reads.
 #[derive(Default)]
@@ -22,6 +24,11 @@ impl Counter {
     #[inline]
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Raises it to `n`, unless it is more; only the owning worker may.
+    pub fn raise(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).max(n), Ordering::Relaxed);
     }
 
     /// The value.
@@ -88,8 +95,51 @@ pub struct WorkerStats {
     pub writes: Counter,
     /// What memcached requests did.
     pub memcache: Counts,
+    /// Commands run.
+    pub ran: Counter,
+    /// How its thread passes its time.
+    pub rounds: Rounds,
     /// Changes to keys, ever: unlike the others it is not reset.
     pub changes: Counter,
+}
+
+/// A worker's rounds: it waits until there is something to do, and does all there is.
+#[derive(Default)]
+pub struct Rounds {
+    /// Rounds done.
+    pub count: Counter,
+    /// Time they took, in ns, waiting left out.
+    pub nanos: Counter,
+    /// Time that housekeeping took, in ns.
+    pub housekeeping_nanos: Counter,
+    /// The longest, in ns.
+    pub longest_nanos: Counter,
+    /// The most commands run in one.
+    pub most_commands: Counter,
+    /// When the present one began.
+    began: Mutex<Option<(Instant, u64)>>,
+}
+
+impl WorkerStats {
+    fn processed(&self) -> u64 {
+        self.ran.get() + self.memcache.of(Count::Requests).get()
+    }
+
+    /// The worker has something to do.
+    pub fn begin_round(&self, now: Instant) {
+        *self.rounds.began.lock() = Some((now, self.processed()));
+    }
+
+    /// The worker has nothing more to do.
+    pub fn end_round(&self, now: Instant) {
+        let rounds = &self.rounds;
+        let Some((began, processed)) = rounds.began.lock().take() else { return };
+        let nanos = now.saturating_duration_since(began).as_nanos() as u64;
+        rounds.count.add(1);
+        rounds.nanos.add(nanos);
+        rounds.longest_nanos.raise(nanos);
+        rounds.most_commands.raise(self.processed().saturating_sub(processed));
+    }
 }
 
 /// All workers' counters.
@@ -120,6 +170,8 @@ impl Stats {
                 reads: Counter::default(),
                 writes: Counter::default(),
                 memcache: Counts::default(),
+                ran: Counter::default(),
+                rounds: Rounds::default(),
                 changes: Counter::default(),
             })
         };
@@ -138,10 +190,7 @@ impl Stats {
 
     /// Commands and requests run by all workers.
     pub fn commands_processed(&self) -> u64 {
-        let calls =
-            |worker: &WorkerStats| worker.commands.iter().map(|command| command.calls.get()).sum::<u64>();
-        let requests = |worker: &WorkerStats| worker.memcache.of(Count::Requests).get();
-        self.workers.iter().map(|worker| calls(worker) + requests(worker)).sum()
+        self.workers.iter().map(|worker| worker.processed()).sum()
     }
 
     /// Sets all counters to 0. One that its worker changes at that moment may keep its old value.
@@ -172,6 +221,12 @@ impl Stats {
                 &worker.output_limit_disconnections,
                 &worker.reads,
                 &worker.writes,
+                &worker.ran,
+                &worker.rounds.count,
+                &worker.rounds.nanos,
+                &worker.rounds.housekeeping_nanos,
+                &worker.rounds.longest_nanos,
+                &worker.rounds.most_commands,
             ];
             all.into_iter().for_each(Counter::reset);
             worker.memcache.reset();
@@ -181,6 +236,11 @@ impl Stats {
     /// Sets what memcached requests did to 0.
     pub fn reset_memcache(&self) {
         self.workers.iter().for_each(|worker| worker.memcache.reset());
+    }
+
+    /// A counter's greatest value of any worker.
+    pub fn greatest(&self, counter: impl Fn(&WorkerStats) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| counter(worker).get()).max().unwrap_or(0)
     }
 
     /// A counter's sum over the workers.

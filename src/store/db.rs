@@ -317,6 +317,11 @@ impl Db {
         self.file(h, before, after, now_ms);
     }
 
+    /// The entries whose keys have the hash `h`.
+    pub fn with_hash(&self, h: u32) -> impl Iterator<Item = &Entry> {
+        self.table.with_hash(h)
+    }
+
     /// Any entry, each as likely as another.
     pub fn random(&self, rng: &mut fastrand::Rng) -> Option<&Entry> {
         self.table.random(rng)
@@ -351,6 +356,16 @@ impl Db {
     /// Bytes allocated for the table, without the entries.
     pub fn table_bytes(&self) -> usize {
         self.table.allocated_bytes() + self.wheel.records() * 4
+    }
+
+    /// How many entries the table has room for.
+    pub fn places(&self) -> usize {
+        self.table.places()
+    }
+
+    /// How many records of the times at which something expires there are.
+    pub fn expiry_records(&self) -> usize {
+        self.wheel.records()
     }
 
     /// The version number of the value of `key`, which is given the number `next` makes if it has none.

@@ -4,6 +4,7 @@
 //! what it means is looked up when it falls due. And a record is only a promise to look *no later* than the
 //! expiry: a key whose time is put off, as a sliding session's is with every touch, keeps its old record and is filed
 //! anew when that falls due. Deleted keys leave records behind, which the owner prunes once they outnumber the living.
+//! A level takes kilobytes, so a few records are kept in a list as long as there are no others.
 //!
 //! Invariant: for every hash of a key with an expiry there is a record no later than the earliest such expiry.
 
@@ -15,6 +16,8 @@ const SLOTS: usize = 1 << SLOT_BITS;
 /// 64^5 ticks of 128 ms are four years; what lies beyond is filed at the end and looked at then.
 const LEVELS: usize = 5;
 
+/// Records that make a list.
+const FEW: usize = 32;
 /// Records of a full block.
 const BLOCK: usize = 64;
 
@@ -57,6 +60,8 @@ impl Slot {
 pub struct Wheel {
     /// The first tick not yet handed out.
     tick: u64,
+    /// The records, each behind the tick it is due in, as long as they are few: then there is nothing in the levels.
+    few: Vec<(u64, u32)>,
     levels: [Option<Box<[Slot; SLOTS]>>; LEVELS],
     /// Records of each level.
     counts: [usize; LEVELS],
@@ -76,6 +81,18 @@ impl Wheel {
         }
         // A tick is due when it is over, so that a look finds the key expired.
         let due = tick(at_ms).max(self.tick);
+        self.records += 1;
+        if self.records <= FEW && self.few.len() == self.records - 1 {
+            return self.few.push((due, hash));
+        }
+        for (due, hash) in std::mem::take(&mut self.few) {
+            self.file(hash, due);
+        }
+        self.file(hash, due);
+    }
+
+    fn file(&mut self, hash: u32, due: u64) {
+        let due = due.max(self.tick);
         let distance = due - self.tick;
         let level = (0..LEVELS).find(|&level| distance >> (SLOT_BITS * (level as u32 + 1)) == 0);
         let (level, due) = match level {
@@ -87,7 +104,6 @@ impl Wheel {
             self.levels[level].get_or_insert_with(|| Box::new(std::array::from_fn(|_| Slot::default())));
         slots[slot].push(hash);
         self.counts[level] += 1;
-        self.records += 1;
     }
 
     /// Takes out some records that are due by `now_ms`, or none when all is done.
@@ -98,6 +114,13 @@ impl Wheel {
             return None;
         }
         let end = tick(now_ms);
+        if !self.few.is_empty() {
+            self.tick = self.tick.max(end);
+            let is_due = |(due, _): &mut (u64, u32)| *due < end;
+            let records: Vec<u32> = self.few.extract_if(.., is_due).map(|(_, hash)| hash).collect();
+            self.records -= records.len();
+            return (!records.is_empty()).then_some(records);
+        }
         while self.tick < end && self.records > 0 {
             // The slots of the higher levels that begin with this tick come first, as theirs may belong into it.
             for level in (0..LEVELS).rev() {
@@ -112,6 +135,9 @@ impl Wheel {
                     let records = slots[slot].take();
                     self.records -= records.len();
                     self.counts[level] -= records.len();
+                    if self.records == 0 {
+                        self.levels = Default::default();
+                    }
                     return Some(records);
                 }
             }
@@ -125,6 +151,9 @@ impl Wheel {
 
     /// Any record, of a slot chosen at random.
     pub fn sample(&self, rng: &mut fastrand::Rng) -> Option<u32> {
+        if !self.few.is_empty() {
+            return Some(self.few[rng.usize(..self.few.len())].1);
+        }
         let filled = |slot: &&Slot| !slot.is_empty();
         let slots = || self.levels.iter().flatten().flat_map(|slots| slots.iter()).filter(filled);
         let slot = slots().nth(rng.usize(..slots().count().max(1)))?;
@@ -177,5 +206,29 @@ mod tests {
             let late = times.iter().filter(|&&at_ms| at_ms + 256 <= now).count();
             assert!(seen >= late, "{seen} of {late} due by {now}");
         }
+    }
+
+    #[test]
+    fn few_records_take_no_levels() {
+        let mut wheel = Wheel::default();
+        let start = 1_700_000_000_000;
+        let levels = |wheel: &Wheel| wheel.levels.iter().flatten().count();
+        for n in 0..FEW as u32 {
+            wheel.add(n, start + 1000 * i64::from(n), start);
+        }
+        assert_eq!((wheel.records(), levels(&wheel)), (FEW, 0));
+        assert_eq!(wheel.due(start + 999), Some(vec![0]));
+        assert_eq!(wheel.due(start + 999), None);
+        for n in 0..2 {
+            wheel.add(100 + n, start + 500, start + 999);
+        }
+        assert!(levels(&wheel) > 0);
+        let mut seen = Vec::new();
+        while let Some(records) = wheel.due(start + 10_000_000) {
+            seen.extend(records);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (1..FEW as u32).chain([100, 101]).collect::<Vec<_>>());
+        assert_eq!((wheel.records(), levels(&wheel)), (0, 0));
     }
 }

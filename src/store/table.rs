@@ -413,6 +413,11 @@ impl<T: Keyed> Table<T> {
         }
     }
 
+    /// How many items it has room for.
+    pub fn places(&self) -> usize {
+        self.segments.iter().map(|segment| segment.items.capacity()).sum()
+    }
+
     /// Bytes allocated for the table itself, without what items own.
     pub fn allocated_bytes(&self) -> usize {
         self.segments.capacity() * size_of::<Segment<T>>()

@@ -25,7 +25,7 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let state = &worker.state;
+        let (state, began) = (&worker.state, Instant::now());
         while let Some(db) = state.memcache.due_flush(unix_ms()) {
             memcache::flush(state, db);
         }
@@ -45,6 +45,8 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
             evict::make_room(state, worker.stats(), unix_ms(), EVICTIONS);
             state.settle_tracking();
         }
+        let housekeeping = &worker.stats().rounds.housekeeping_nanos;
+        housekeeping.add(began.elapsed().as_nanos() as u64);
         let stays = state.config.flag(id::IMPORT_MODE) || !state.active_expire.load(Ordering::Relaxed);
         if paused || stays {
             continue;
@@ -53,6 +55,7 @@ pub async fn run(worker: Rc<Worker>, workers: usize) {
         for partition in (worker.index..PARTITIONS).step_by(workers) {
             worked += expire(&worker, partition as u8).await;
         }
+        housekeeping.add(worked.as_nanos() as u64);
         let (threshold_ms, worked_ms) =
             (state.config.int(id::LATENCY_MONITOR_THRESHOLD), worked.as_millis() as u64);
         if threshold_ms > 0 && worked_ms >= threshold_ms as u64 {
@@ -69,6 +72,8 @@ fn take_figures(state: &State) {
         commands: stats.commands_processed(),
         input: stats.sum(|worker| &worker.input_bytes),
         output: stats.sum(|worker| &worker.output_bytes),
+        rounds: stats.sum(|worker| &worker.rounds.count),
+        nanos: stats.sum(|worker| &worker.rounds.nanos),
     };
     state.rates.sample(unix_ms(), counts);
     state.used_memory();

@@ -518,3 +518,78 @@ fn many_clients_of_a_paused_node_are_answered_by_what_lasts() {
         assert!(values.iter().all(|value| value.text() == Some(first)), "c{i} is {values:?}");
     }
 }
+
+/// CLUSTERSCAN meets every key once, whichever node is asked, and can be kept to a slot; CLUSTER SLOT-STATS counts what each node serves.
+#[test]
+fn a_scan_by_slots_meets_every_key() {
+    let cluster = Cluster::start(3);
+    let mut client = cluster.nodes[0].connect();
+    let mut wanted: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
+    for key in &wanted {
+        assert_eq!(client.call(&["SET", key, "v"]).expect("a reply").to_string(), "+OK");
+    }
+    let mut others: Vec<_> = cluster.nodes.iter().map(|node| node.connect()).collect();
+    let mut asked = 0;
+    let mut scan = |options: &[&str]| {
+        let (mut cursor, mut keys) = ("0".to_string(), Vec::new());
+        loop {
+            asked += 1;
+            let request = [&["CLUSTERSCAN", &*cursor], options].concat();
+            let reply = others[asked % 3].call(&request).expect("a reply");
+            let text = |value: &Value| String::from_utf8_lossy(value.text().expect("text")).into_owned();
+            let [next, found] = reply.items() else { panic!("{reply}") };
+            keys.extend(found.items().iter().map(text));
+            cursor = text(next);
+            if cursor == "0" {
+                keys.sort();
+                return keys;
+            }
+        }
+    };
+    wanted.sort();
+    assert_eq!(scan(&[]), wanted);
+    let slot = client.line("CLUSTER KEYSLOT k7").expect("a reply").to_string()[1..].to_string();
+    assert_eq!(scan(&["SLOT", &slot]), ["k7"]);
+    assert_eq!(scan(&["MATCH", "k7"]), ["k7"]);
+    assert_eq!(scan(&["MATCH", "k7", "SLOT", "0"]), [""; 0]);
+    assert_eq!(scan(&["TYPE", "list"]), [""; 0]);
+    let mut count = 0;
+    for node in &cluster.nodes {
+        let reply = node.connect().line("CLUSTER SLOT-STATS ORDERBY key-count ASC").expect("a reply");
+        let counts = reply.items().iter().map(|slot| slot.items()[1].items()[1].int().expect("a count"));
+        count += counts.sum::<i64>();
+    }
+    assert_eq!(count, 500);
+}
+
+/// A node that is shown as a cluster of itself answers as one of Valkey's would.
+#[test]
+fn a_lone_node_can_be_scanned_by_slots() {
+    let node = harness::node(&["--cluster-view", "cluster"]);
+    let mut client = node.connect();
+    let mut says = |line: &str| client.line(line).expect("a reply").to_string();
+    says("MSET {06S}a v {06S}b v c v");
+    assert_eq!(says("CLUSTERSCAN 0-{06S}-0 SLOT 0 MATCH *a"), r#"["0" ["{06S}a"]]"#);
+    for (request, reply) in [
+        ("CLUSTERSCAN 0-{0}", "-ERR Invalid cursor"),
+        ("CLUSTERSCAN 0-{06S}-0 SLOT 5", "-ERR Cursor slot mismatch with SLOT argument"),
+        ("CLUSTERSCAN 0 SLOT 16384", "-ERR Invalid or out of range slot"),
+        ("CLUSTERSCAN 0 COUNT 0", "-ERR syntax error"),
+        ("SCAN 0 SLOT 0", "-ERR syntax error"),
+        ("CLUSTER SLOT-STATS SLOTSRANGE 0 1", r#"[[:0 ["key-count" :2]] [:1 ["key-count" :0]]]"#),
+        ("CLUSTER SLOT-STATS SLOTSRANGE 2 1", "-ERR Start slot number 2 is greater than end slot number 1"),
+        ("CLUSTER SLOT-STATS ORDERBY key-count LIMIT 1", r#"[[:0 ["key-count" :2]]]"#),
+        ("CLUSTER SLOT-STATS ORDERBY key-count LIMIT 1 ASC", r#"[[:1 ["key-count" :0]]]"#),
+        ("CLUSTER SLOT-STATS ORDERBY memory", "-ERR Unrecognized sort metric for ORDERBY."),
+        (
+            "CLUSTER SLOT-STATS ORDERBY key-count ASC DESC",
+            "-ERR Multiple filters of the same type are disallowed.",
+        ),
+        (
+            "CLUSTER SLOT-STATS ORDERBY key-count LIMIT 0",
+            "-ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
+        ),
+    ] {
+        assert_eq!(says(request), reply, "{request}");
+    }
+}

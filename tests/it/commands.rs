@@ -195,3 +195,135 @@ fn what_waiting_clients_change_and_wait_for_is_counted() {
     writer.call(&["LMOVE", "k", "l", "LEFT", "LEFT"]).expect("a reply");
     assert_eq!(figure("persistence", "rdb_changes_since_last_save"), made + 4);
 }
+
+/// Who was held by CLIENT PAUSE is found waiting as soon as the pause is over. It had been found doing nothing, as it had yet to go on.
+#[test]
+fn who_waits_after_a_pause_can_be_unblocked_at_once() {
+    let node = harness::node(&[]);
+    let mut admin = node.connect();
+    for _ in 0..20 {
+        let mut held = [node.connect(), node.connect()];
+        let ids: Vec<i64> = held
+            .iter_mut()
+            .map(|client| client.line("CLIENT ID").expect("a reply").int().expect("an id"))
+            .collect();
+        admin.line("CLIENT PAUSE 100000 WRITE").expect("a reply");
+        held.iter_mut().for_each(|client| client.send(&["BLPOP", "nothing", "0"]).expect("sent"));
+        harness::eventually("both are held", || {
+            let info = admin.line("INFO clients").expect("a reply").to_string();
+            info.contains("blocked_clients:2")
+        });
+        assert_eq!(admin.line(&format!("CLIENT UNBLOCK {}", ids[0])).expect("a reply").int(), Some(0));
+        admin.line("CLIENT UNPAUSE").expect("a reply");
+        for id in &ids {
+            assert_eq!(admin.line(&format!("CLIENT UNBLOCK {id}")).expect("a reply").int(), Some(1));
+        }
+        for client in &mut held {
+            assert!(client.recv_within(Duration::from_secs(10)).expect("a running node").is_some());
+        }
+    }
+}
+
+/// DEBUG RELOAD reads values as they would be after a restart: a list that has become short again is one piece.
+#[test]
+fn a_reload_reads_all_values_anew() {
+    let node = harness::node(&[]);
+    let mut client = node.connect();
+    let mut says = |line: &str| client.line(line).expect("a reply").to_string();
+    says("CONFIG SET list-max-listpack-size 3");
+    says("RPUSH list a b c d");
+    says("RPOP list");
+    says("HSET hash f v g w");
+    says("HPEXPIRE hash 100000 FIELDS 1 f");
+    says("PEXPIRE hash 200000");
+    says("SET past v PX 1");
+    assert_eq!(says("OBJECT ENCODING list"), "\"quicklist\"");
+    let digest = says("DEBUG DIGEST-VALUE list hash");
+    assert_eq!(says("DEBUG RELOAD"), "+OK");
+    assert_eq!(says("OBJECT ENCODING list"), "\"listpack\"");
+    assert_eq!(says("DEBUG DIGEST-VALUE list hash"), digest);
+    assert_eq!(says("INFO keyspace").matches("keys_with_volatile_items=1").count(), 1);
+    assert_eq!(says("DEBUG RELOAD NOFLUSH"), "-ERR Error trying to load the RDB dump, check server logs.");
+    assert_eq!(says("DEBUG RELOAD NOFLUSH MERGE"), "+OK");
+}
+
+/// What connections kept for those that track no more is forgotten with all keys. It had been counted for ever.
+#[test]
+fn a_flush_forgets_what_was_remembered_for_those_who_are_gone() {
+    let node = harness::node(&[]);
+    let mut client = node.connect();
+    let mut says = |line: &str| client.line(line).expect("a reply").to_string();
+    says("HELLO 3");
+    says("CLIENT TRACKING ON");
+    says("GET k");
+    says("CLIENT TRACKING OFF");
+    says("FLUSHALL");
+    assert!(says("INFO stats").contains("tracking_total_keys:0"));
+}
+
+/// INFO tells how workers pass their time.
+#[test]
+fn rounds_of_workers_are_counted() {
+    let node = harness::node(&[]);
+    let mut client = node.connect();
+    let mut figure = |section: &str, name: &str| -> f64 {
+        let info = client.line(&format!("INFO {section}")).expect("a reply");
+        let info = String::from_utf8_lossy(info.text().expect("text")).into_owned();
+        let line = info.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).expect("there");
+        line.parse().expect("a number")
+    };
+    harness::eventually("there are rounds", || figure("stats", "eventloop_cycles") > 0.0);
+    let before = figure("stats", "eventloop_cycles");
+    harness::eventually("there are more", || figure("stats", "eventloop_cycles") > before);
+    assert!(figure("stats", "eventloop_duration_sum") > 0.0);
+    assert!(figure("cpu", "used_active_time_main_thread") > 0.0);
+    assert!(figure("debug", "eventloop_cmd_per_cycle_max") >= 1.0);
+    harness::eventually("housekeeping is done", || figure("debug", "eventloop_duration_cron_sum") > 0.0);
+}
+
+/// Of a script that only reads, what it reads is cached, not all that it may read. A change of any key it named had been told.
+#[test]
+fn of_a_script_that_reads_only_what_it_read_is_tracked() {
+    let node = harness::node(&[]);
+    let (mut client, mut other) = (node.connect(), node.connect());
+    client.line("HELLO 3").expect("a reply");
+    client.line("CLIENT TRACKING ON").expect("a reply");
+    client.call(&["EVAL_RO", "return redis.call('get', KEYS[2])", "2", "k1", "k2"]).expect("a reply");
+    other.line("MSET k1 v k2 v").expect("a reply");
+    client.send(&["PING"]).expect("sent");
+    let mut heard =
+        || client.recv_within(Duration::from_secs(10)).expect("a running node").expect("in time").to_string();
+    assert_eq!(heard(), ">[\"invalidate\" [\"k2\"]]");
+    assert_eq!(heard(), "+PONG");
+}
+
+/// Memory stays under `maxmemory` but for what one request takes. It was over it by up to twenty kilobytes: by what candidates for eviction
+/// with long names took, by what a thread had not reported yet, and by what each partition kept for times to live.
+#[test]
+fn memory_stays_under_its_limit() {
+    let node = harness::node(&[]);
+    let mut client = node.connect();
+    let mut rng = fastrand::Rng::with_seed(1);
+    for policy in ["allkeys-lru", "volatile-ttl", "allkeys-random"] {
+        let used = |client: &mut shoal_testkit::resp::Client| -> usize {
+            let info = client.line("INFO memory").expect("a reply");
+            let info = String::from_utf8_lossy(info.text().expect("text")).into_owned();
+            let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("told");
+            used.parse().expect("a number")
+        };
+        client.line("CONFIG SET maxmemory 0").expect("a reply");
+        client.line("FLUSHALL").expect("a reply");
+        let limit = used(&mut client) + 100 * 1024;
+        client
+            .call(&["CONFIG", "SET", "maxmemory", &limit.to_string(), "maxmemory-policy", policy])
+            .expect("a reply");
+        for n in 0..1500 {
+            let key = format!("{n}{}", "x".repeat(rng.usize(..256)));
+            assert_eq!(client.call(&["SETEX", &key, "10000", "x"]).expect("a reply").to_string(), "+OK");
+            if n % 50 == 0 {
+                let used = used(&mut client);
+                assert!(used < limit + 4096, "{policy}: {used} of {limit} bytes after {n} keys");
+            }
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use shoal_testkit::Server;
 
@@ -12,6 +14,15 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_shoal");
 pub fn node(args: &[&str]) -> Server {
     let args = [&["--workers", "2"], args].concat();
     Server::shoal(Path::new(BINARY), &args).expect("shoal starts")
+}
+
+/// Waits until `holds`, for as long as a busy machine may need.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The program, to be run in another way.

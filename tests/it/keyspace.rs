@@ -2,20 +2,11 @@
 
 use std::collections::HashMap;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shoal_testkit::resp::Client;
 
-use crate::harness;
-
-/// Waits until `holds`, for as long as a busy machine may need.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
+use crate::harness::{self, eventually};
 
 fn text(client: &mut Client, line: &str) -> String {
     let reply = client.line(line).expect("a reply");

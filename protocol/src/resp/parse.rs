@@ -181,6 +181,11 @@ impl RequestParser {
         self.missing
     }
 
+    /// After `Ok(None)`: so many bytes of the request have been found to be whole arguments, and what announces the next.
+    pub fn parsed(&self) -> usize {
+        if self.remaining > 0 { self.pos } else { 0 }
+    }
+
     /// Bytes held on the heap, used or spare.
     pub fn memory(&self) -> usize {
         self.spans.capacity() * size_of::<Span>() + self.scratch.capacity()

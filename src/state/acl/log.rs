@@ -17,6 +17,7 @@ pub enum Reason {
     Key,
     Channel,
     Auth,
+    Database,
 }
 
 impl Reason {
@@ -27,6 +28,7 @@ impl Reason {
             Reason::Key => "key",
             Reason::Channel => "channel",
             Reason::Auth => "auth",
+            Reason::Database => "database",
         }
     }
 }
@@ -38,7 +40,7 @@ pub struct Refusal {
     pub reason: Reason,
     /// Where: `toplevel`, `multi` or `lua`.
     pub context: &'static str,
-    /// The command, key or channel that was refused.
+    /// The command, key, channel or database that was refused.
     pub object: Vec<u8>,
     /// Who was refused, or who was to be.
     pub user: Vec<u8>,
@@ -65,7 +67,7 @@ pub struct Entry {
 #[derive(Default)]
 pub struct Log {
     entries: Mutex<(u64, VecDeque<Entry>)>,
-    counts: [AtomicU64; 4],
+    counts: [AtomicU64; 5],
 }
 
 impl Log {

@@ -13,8 +13,6 @@ pub struct Rules {
     pub enabled: bool,
     /// Whether any password will do.
     pub no_password: bool,
-    /// Whether dumps it restores need no close look. Shoal looks closely anyway.
-    pub skip_sanitize: bool,
     /// SHA-256 digests of its passwords in hexadecimal digits.
     pub passwords: Vec<Box<str>>,
     /// The rules outside of parentheses, then each selector.
@@ -38,6 +36,8 @@ pub enum RuleError {
     BadDigest,
     /// It allows a first argument of a subcommand.
     FirstArgOfSubcommand,
+    /// It names a database by a number that no database can have.
+    DatabaseOutOfRange,
 }
 
 impl RuleError {
@@ -59,6 +59,7 @@ impl RuleError {
                 "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
             }
             RuleError::FirstArgOfSubcommand => "Allowing first-arg of a subcommand is not supported",
+            RuleError::DatabaseOutOfRange => "The provided database ID is out of range",
         }
     }
 }
@@ -69,7 +70,6 @@ impl Rules {
         Rules {
             enabled: false,
             no_password: false,
-            skip_sanitize: false,
             passwords: Vec::new(),
             selectors: vec![Selector::new(terms)],
         }
@@ -87,11 +87,10 @@ impl Rules {
     /// Applies one rule; on an error nothing is changed.
     pub fn apply(&mut self, terms: Terms, rule: &[u8]) -> Result<(), RuleError> {
         match rule.to_ascii_lowercase().as_slice() {
-            b"" => {}
+            // Of old, whether dumps it restores are looked at closely: all are.
+            b"" | b"skip-sanitize-payload" | b"sanitize-payload" => {}
             b"on" => self.enabled = true,
             b"off" => self.enabled = false,
-            b"skip-sanitize-payload" => self.skip_sanitize = true,
-            b"sanitize-payload" => self.skip_sanitize = false,
             b"nopass" => {
                 self.no_password = true;
                 self.passwords.clear();
@@ -151,7 +150,7 @@ impl Rules {
 
     /// Whether a request is allowed, and if not, what it lacks.
     pub fn check(&self, terms: Terms, request: &Request) -> Result<(), Denied> {
-        let mut lacks = Denied::Command;
+        let mut lacks = Denied::Database(0);
         for selector in &self.selectors {
             match selector.check(terms.catalogue, request) {
                 Ok(()) => return Ok(()),
@@ -179,7 +178,6 @@ impl Rules {
         if self.no_password {
             flags.push("nopass");
         }
-        flags.push(if self.skip_sanitize { "skip-sanitize-payload" } else { "sanitize-payload" });
         flags
     }
 

@@ -7,7 +7,7 @@ use super::Terms;
 use super::catalogue::Catalogue;
 use super::rules::RuleError;
 use crate::text::glob::glob_match;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is done to a key, or may be done to those that match a pattern.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -38,11 +38,15 @@ pub struct Request<'a> {
     pub keys: &'a [(usize, &'a [u8], Access)],
     /// Its channels: each one's place among the arguments, its name, and whether that is a pattern.
     pub channels: &'a [(usize, &'a [u8], bool)],
+    /// The databases it is about: each one's place among the arguments, 0 if it is not named there, and its number.
+    pub databases: &'a [(usize, usize)],
 }
 
 /// What a request lacks. Later variants weigh more: they got further.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Denied {
+    /// Permission for the database at this place among the arguments; at 0 it is one that is not named.
+    Database(usize),
     /// Permission to run the command.
     Command,
     /// Permission to touch the key at this place among the arguments.
@@ -73,10 +77,12 @@ pub struct Selector {
     keys: Vec<KeyPattern>,
     all_channels: bool,
     channels: Vec<Box<[u8]>>,
+    all_databases: bool,
+    databases: BTreeSet<usize>,
 }
 
 impl Selector {
-    /// A selector that allows nothing, except all channels where that is the default.
+    /// A selector that allows nothing, except all databases, and all channels where that is the default.
     pub fn new(terms: Terms) -> Selector {
         Selector {
             from_all: false,
@@ -88,6 +94,8 @@ impl Selector {
             keys: Vec::new(),
             all_channels: terms.all_channels,
             channels: Vec::new(),
+            all_databases: true,
+            databases: BTreeSet::new(),
         }
     }
 
@@ -102,7 +110,7 @@ impl Selector {
 
     /// Whether it allows everything.
     pub fn is_free(&self) -> bool {
-        self.all_commands && self.all_keys && self.all_channels
+        self.all_commands && self.all_keys && self.all_channels && self.all_databases
     }
 
     /// Applies one rule.
@@ -123,6 +131,18 @@ impl Selector {
             b"resetchannels" => {
                 self.all_channels = false;
                 self.channels.clear();
+            }
+            b"alldbs" => {
+                self.all_databases = true;
+                self.databases.clear();
+            }
+            b"resetdbs" => {
+                self.all_databases = false;
+                self.databases.clear();
+            }
+            [b'd', b'b', b'=', numbers @ ..] => {
+                self.databases = parse_databases(numbers)?;
+                self.all_databases = false;
             }
             b"allcommands" | b"+@all" => self.set_all(true),
             b"nocommands" | b"-@all" => self.set_all(false),
@@ -247,6 +267,13 @@ impl Selector {
 
     /// Whether it allows a request, and if not, what it lacks first.
     pub(super) fn check(&self, catalogue: &Catalogue, request: &Request) -> Result<(), Denied> {
+        if !self.all_databases {
+            for &(at, number) in request.databases {
+                if !self.databases.contains(&number) {
+                    return Err(Denied::Database(at));
+                }
+            }
+        }
         if !self.all_commands && !self.may_run(catalogue, request) {
             return Err(Denied::Command);
         }
@@ -320,6 +347,15 @@ impl Selector {
         self.channels.iter().map(|known| [b"&", &**known].concat()).collect::<Vec<_>>().join(&b' ')
     }
 
+    /// Its rule for databases; nothing if it allows none.
+    pub fn describe_databases(&self) -> String {
+        if self.all_databases {
+            return "alldbs".to_string();
+        }
+        let numbers: Vec<String> = self.databases.iter().map(usize::to_string).collect();
+        if numbers.is_empty() { String::new() } else { format!("db={}", numbers.join(",")) }
+    }
+
     /// Its rules for commands, parted by blanks.
     pub fn describe_commands(&self) -> Vec<u8> {
         let mut text = String::from(if self.from_all { "+@all" } else { "-@all" });
@@ -342,6 +378,11 @@ impl Selector {
         if self.all_channels || !self.channels.is_empty() {
             parts.push(self.describe_channels());
         }
+        // That all are allowed goes without saying: servers that know no such rule can read the rest.
+        if !self.all_databases {
+            let numbers = self.describe_databases();
+            parts.push(if numbers.is_empty() { b"resetdbs".to_vec() } else { numbers.into_bytes() });
+        }
         parts.push(self.describe_commands());
         parts.join(&b' ')
     }
@@ -360,6 +401,25 @@ fn parse_access(text: &[u8]) -> Option<(Access, &[u8])> {
     }
     // Redis takes rights without a pattern for rights to the key with the empty name.
     (access != Access::default()).then_some((access, &[]))
+}
+
+/// The numbers of `db=`, parted by commas. Whether a node has so many databases is not asked: it may have more another time.
+fn parse_databases(numbers: &[u8]) -> Result<BTreeSet<usize>, RuleError> {
+    let mut databases = BTreeSet::new();
+    for number in numbers.split(|byte| *byte == b',') {
+        let number = number.trim_ascii_start();
+        let (negative, digits) = match number {
+            [sign @ (b'+' | b'-'), digits @ ..] => (*sign == b'-', digits),
+            digits => (false, digits),
+        };
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(RuleError::Syntax);
+        }
+        let value = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i32>().ok());
+        let value = value.filter(|value| !negative || *value == 0).ok_or(RuleError::DatabaseOutOfRange)?;
+        databases.insert(usize::try_from(value).map_err(|_| RuleError::DatabaseOutOfRange)?);
+    }
+    Ok(databases)
 }
 
 /// The name of a command or category; any that is no text names nothing.

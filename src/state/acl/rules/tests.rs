@@ -41,22 +41,27 @@ fn described(words: &str) -> String {
 #[test]
 fn rules_are_described_as_they_were_given_without_what_became_void() {
     for (given, told) in [
-        ("", "off sanitize-payload resetchannels -@all"),
-        ("on nopass +@all ~* &*", "on nopass sanitize-payload ~* &* +@all"),
-        ("+get +@read -get", "off sanitize-payload resetchannels -@all +@read -get"),
-        ("+config|get +config|set +config", "off sanitize-payload resetchannels -@all +config"),
-        ("+config -config|set", "off sanitize-payload resetchannels -@all +config -config|set"),
-        ("+@all -@admin +config|get", "off sanitize-payload resetchannels +@all -@admin +config|get"),
-        ("+get +@all", "off sanitize-payload resetchannels +@all"),
-        ("+GET +Select|0 +select|1", "off sanitize-payload resetchannels -@all +get +select|0 +select|1"),
-        ("~a %R~b %w~b %W~c &x &x", "off sanitize-payload ~a ~b %W~c resetchannels &x -@all"),
-        ("~a allkeys &a allchannels", "off sanitize-payload ~* &* -@all"),
+        ("", "off resetchannels -@all"),
+        ("on nopass +@all ~* &*", "on nopass ~* &* +@all"),
+        ("+get +@read -get", "off resetchannels -@all +@read -get"),
+        ("+config|get +config|set +config", "off resetchannels -@all +config"),
+        ("+config -config|set", "off resetchannels -@all +config -config|set"),
+        ("+@all -@admin +config|get", "off resetchannels +@all -@admin +config|get"),
+        ("+get +@all", "off resetchannels +@all"),
+        ("+GET +Select|0 +select|1", "off resetchannels -@all +get +select|0 +select|1"),
+        ("~a %R~b %w~b %W~c &x &x", "off ~a ~b %W~c resetchannels &x -@all"),
+        ("~a allkeys &a allchannels", "off ~* &* -@all"),
         (
             "(~a +get) ( %R~b +@write )",
-            "off sanitize-payload resetchannels -@all (~a resetchannels -@all +get) (%R~b resetchannels -@all +@write)",
+            "off resetchannels -@all (~a resetchannels -@all +get) (%R~b resetchannels -@all +@write)",
         ),
-        ("(~a) clearselectors skip-sanitize-payload", "off skip-sanitize-payload resetchannels -@all"),
-        ("on +get ~a reset", "off sanitize-payload resetchannels -@all"),
+        ("(~a) clearselectors skip-sanitize-payload", "off resetchannels -@all"),
+        ("on +get ~a reset", "off resetchannels -@all"),
+        ("db=3,1,1 +get DB=2", "off resetchannels db=2 -@all +get"),
+        ("db=3,+1,-0,1 (alldbs)", "off resetchannels db=0,1,3 -@all (resetchannels -@all)"),
+        ("resetdbs (db=2147483647)", "off resetchannels resetdbs -@all (resetchannels db=2147483647 -@all)"),
+        ("db=1 alldbs", "off resetchannels -@all"),
+        ("db=1 reset", "off resetchannels -@all"),
     ] {
         assert_eq!(described(given), told, "{given}");
     }
@@ -78,6 +83,15 @@ fn wrong_rules_say_what_is_wrong() {
         ("(>password)", RuleError::Syntax),
         ("(on)", RuleError::Syntax),
         ("nonsense", RuleError::Syntax),
+        ("db=", RuleError::Syntax),
+        ("db=,1", RuleError::Syntax),
+        ("db=1,", RuleError::Syntax),
+        ("db=1,,2", RuleError::Syntax),
+        ("db=1x", RuleError::Syntax),
+        ("db=-", RuleError::Syntax),
+        ("db=-1", RuleError::DatabaseOutOfRange),
+        ("db=2147483648", RuleError::DatabaseOutOfRange),
+        ("db=12345678987654321234567", RuleError::DatabaseOutOfRange),
         ("~* ~a", RuleError::KeysAfterAll),
         ("&* &a", RuleError::ChannelsAfterAll),
         ("<none", RuleError::NoSuchPassword),
@@ -124,7 +138,7 @@ fn check(
     let channels: Vec<_> =
         channel.iter().map(|(name, is_pattern)| (2, name.as_bytes(), *is_pattern)).collect();
     let first_arg = words.next().map(str::as_bytes);
-    let request = Request { command: number, first_arg, keys: &keys, channels: &channels };
+    let request = Request { command: number, first_arg, keys: &keys, channels: &channels, databases: &[] };
     rules.check(Terms { catalogue: &catalogue, all_channels: false }, &request)
 }
 
@@ -168,6 +182,24 @@ fn channels_match_patterns_and_patterns_must_be_the_same() {
 }
 
 #[test]
+fn databases_are_allowed_by_number_and_come_before_all_else() {
+    let catalogue = catalogue();
+    let terms = Terms { catalogue: &catalogue, all_channels: false };
+    let may = |rules, databases: &[(usize, usize)]| {
+        let command = catalogue.find("set").expect("a command");
+        let request = Request { command, first_arg: None, keys: &[], channels: &[], databases };
+        made(&catalogue, rules).expect("rules").check(terms, &request)
+    };
+    assert_eq!(may("+set", &[(0, 7)]), Ok(()));
+    assert_eq!(may("+set db=1,7", &[(2, 1), (0, 7)]), Ok(()));
+    assert_eq!(may("+set db=1,7", &[(2, 2), (0, 7)]), Err(Denied::Database(2)));
+    assert_eq!(may("resetdbs", &[(0, 0)]), Err(Denied::Database(0)));
+    assert_eq!(may("resetdbs +set", &[]), Ok(()));
+    assert_eq!(may("db=1 +set (db=2)", &[(1, 2)]), Err(Denied::Command), "which got further");
+    assert_eq!(may("db=1 +set (db=2 +@write)", &[(1, 2)]), Ok(()));
+}
+
+#[test]
 fn a_request_is_allowed_by_one_selector_alone_and_refused_by_the_one_that_came_closest() {
     let two = "+get ~a (+set ~b)";
     assert_eq!(check(two, "get", Some(("a", READ)), None), Ok(()));
@@ -183,5 +215,6 @@ fn a_user_is_free_if_one_selector_allows_everything() {
     let free = |words| made(&catalogue, words).expect("rules").is_free();
     assert!(free("+@all ~* &*") && free("+get (+@all ~* &*)"));
     assert!(!free("+@all ~* &* -get") && !free("+@all ~*") && !free("+@all %RW~* &*"));
+    assert!(!free("+@all ~* &* db=0") && free("+@all ~* &* db=0 alldbs"));
     assert!(!free("+@all ~* &* -get +get"), "a command that comes later would not be allowed");
 }
