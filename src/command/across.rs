@@ -8,8 +8,9 @@
 
 use super::call::{self, Site};
 use super::client::{Waiting, Watching, WouldWait};
+use super::database::told_of;
 use super::forward::{Part, Target};
-use super::keys::{Fetched, Keys, Routed};
+use super::keys::{Fetched, Keys, Needed, Routed};
 use super::replay::Replayer;
 use super::table::Row;
 use super::{flag, transaction};
@@ -47,8 +48,8 @@ pub enum Work {
 pub enum Ran {
     /// The reply is written; this is to be changed, by partition.
     Done(Vec<(u8, Change)>),
-    /// It has to be run again with these keys.
-    Missed(Vec<Box<[u8]>>),
+    /// It has to be run again with these too.
+    Missed(Needed),
     /// It found nothing to take and would wait.
     Waits(WouldWait),
     /// Another script runs: try again.
@@ -117,7 +118,11 @@ impl Across {
     /// The same for the one node that serves what it is known to need, if that is one partition, or for `me` if it is none.
     pub fn part(&self, me: NodeId) -> Option<Part> {
         let (Work::Single, [(row, args)]) = (self.work, &*self.requests) else { return None };
-        let mut partitions = self.keys().into_iter().map(|key| partition_of(&key));
+        let needed = self.needed();
+        if !needed.patterns.is_empty() {
+            return None;
+        }
+        let mut partitions = needed.keys.iter().map(|key| partition_of(key));
         let target = match partitions.next() {
             None => Target::Node(me),
             Some(first) if partitions.all(|other| other == first) => Target::Partition(first),
@@ -126,19 +131,21 @@ impl Across {
         Some(Part::new(target, row.command, args.as_args()))
     }
 
-    /// The keys it is known to need.
-    pub fn keys(&self) -> Vec<Box<[u8]>> {
+    /// What it is known to need.
+    pub fn needed(&self) -> Needed {
         let mut keys: Vec<Box<[u8]>> = self.watching.keys.iter().map(|(_, key)| key.clone()).collect();
+        let mut patterns: Vec<Box<[u8]>> = Vec::new();
         for (row, args) in &self.requests {
             let args = args.as_args();
+            patterns.extend(told_of(row.command, args).map(Box::from));
             for spec in row.command.keys {
                 // What does not fit the specification the command refuses by itself.
                 let _ = spec.visit(args, &mut |at| keys.extend(args.get(at).map(Box::from)));
             }
         }
-        keys.sort_unstable();
-        keys.dedup();
-        keys
+        let mut needed = Needed::default();
+        needed.extend(Needed { keys, patterns });
+        needed
     }
 
     /// Whether it may need memory where its keys are.
@@ -158,9 +165,9 @@ impl Across {
         self.requests.iter().all(|(row, _)| !row.command.flags.any(may_change))
     }
 
-    /// Runs it on what `keys` are: `states` by partition (ascending, no doubles), as effects on nothing. The reply is written to the site's
+    /// Runs it on what the `needed` keys are: `states` by partition (ascending, no doubles), as effects on nothing. The reply is written to the site's
     /// output, which holds nothing else. What has waited takes less for an error.
-    pub fn run(&self, site: &mut Site, keys: &[Box<[u8]>], states: &[(u8, Vec<u8>)], waited: bool) -> Ran {
+    pub fn run(&self, site: &mut Site, needed: &Needed, states: &[(u8, Vec<u8>)], waited: bool) -> Ran {
         let scripted = self.requests.iter().any(|(row, _)| row.command.flags.has(flag::SCRIPT));
         let claim = if scripted { site.state.scripts.try_claim() } else { None };
         if scripted && claim.is_none() {
@@ -187,7 +194,7 @@ impl Across {
         };
         let (db, now_ms) = (site.client.db, site.clock.unix_ms);
         let keys = Keys::new(site.state, site.stats, scratch.enter(), Routed::new(), db, now_ms)
-            .copied(Fetched::new(keys.iter().map(|key| &**key)));
+            .copied(Fetched::new(needed));
         site.client.would_wait = None;
         let (keys, events) = recording(|| self.run_on(&mut site, keys, waited));
         let (copies, fetched) = keys.into_copies();

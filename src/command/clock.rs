@@ -4,7 +4,7 @@
 //! and unlike the system's clock it does not have the processor finish first all it has begun. What a tick of it is worth is found
 //! out anew at each reading of the system's clock.
 
-use crate::state::unix_ns;
+use crate::state::{moved_ns, unix_ns};
 use std::sync::LazyLock;
 
 /// How often the system's clocks are read anew, so that changes are followed; in ns.
@@ -20,6 +20,8 @@ pub struct Clock {
     base_ns: u64,
     /// Unix time at `base_ns`, in ns: whole milliseconds would have two workers disagree by one.
     base_unix_ns: i64,
+    /// By how much `base_unix_ns` is not what the system says, in ns.
+    moved_ns: i64,
     /// The processor's counter at `base_ns`, if it is of use.
     base_ticks: Option<u64>,
     /// What a tick is worth in 2^-32 ns; 0 while that is unknown.
@@ -29,16 +31,16 @@ pub struct Clock {
 impl Clock {
     /// A clock set by the system's.
     pub fn new() -> Clock {
-        let ((now_ns, base_ticks), base_unix_ns) = (both(), unix_ns());
+        let ((now_ns, base_ticks), moved_ns, base_unix_ns) = (both(), moved_ns(), unix_ns());
         let unix_ms = base_unix_ns / 1_000_000;
-        Clock { unix_ms, now_ns, base_ns: now_ns, base_unix_ns, base_ticks, tick: 0 }
+        Clock { unix_ms, now_ns, base_ns: now_ns, base_unix_ns, moved_ns, base_ticks, tick: 0 }
     }
 
     /// Starts a batch: what passed since the last reading belongs to nobody.
     #[inline]
     pub fn sync(&mut self) {
         let _ = self.lap();
-        if self.now_ns - self.base_ns > RESYNC_NS {
+        if self.now_ns - self.base_ns > RESYNC_NS || self.moved_ns != moved_ns() {
             self.resync();
         }
     }

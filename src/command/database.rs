@@ -5,6 +5,7 @@
 //! pattern pins to one slot is looked for in the partition of that slot.
 
 use super::error::{self, CmdError};
+use super::keys::matches;
 use super::parse::{self, is, operand};
 use super::{Command, Cx, Databases, Flags, Group, category, command, flag, flags, scan};
 use crate::config::id;
@@ -12,7 +13,7 @@ use crate::state::lazyfree::Garbage;
 use crate::state::partition::{PARTITIONS, partition_of};
 use crate::store::table::Keyed;
 use crate::store::types::pack::Element;
-use crate::text::glob::{glob_match, slot_bytes};
+use crate::text::glob::slot_bytes;
 use shoal_protocol::resp::Args;
 use std::ops::{Range, RangeInclusive};
 
@@ -168,9 +169,35 @@ fn partitions(pattern: Option<&[u8]>) -> RangeInclusive<u8> {
     }
 }
 
+/// What is said of a request that is run anew with the keys it has to tell of; nobody hears it.
+const AGAIN: CmdError = CmdError::new("ERR the request is run again with further keys");
+
+/// The pattern of the keys that a request tells of, if that is all it wants of the whole keyspace: then it can be part of what runs
+/// across nodes.
+pub(super) fn told_of<'a>(command: &Command, args: Args<'a>) -> Option<&'a [u8]> {
+    match command.name {
+        "keys" => args.get(1),
+        "scan" => Some(scan_pattern(args).unwrap_or(b"*")),
+        _ => None,
+    }
+}
+
+/// The pattern of a SCAN, as far as its options can be read.
+fn scan_pattern(args: Args<'_>) -> Option<&[u8]> {
+    let at = (2..args.len().saturating_sub(1)).rfind(|at| is(&args[*at], "match"))?;
+    args.get(at + 1)
+}
+
+/// The partitions in which the keys of a pattern of [`told_of`] are looked for.
+pub fn partitions_of(pattern: &[u8]) -> RangeInclusive<u8> {
+    partitions(Some(pattern).filter(|pattern| *pattern != b"*"))
+}
+
 /// KEYS pattern
 fn keys(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    // A lone star matches everything, the empty key too, which a glob would not.
+    if !cx.keys.lists(&args[1]) {
+        return Err(AGAIN);
+    }
     let pattern = Some(&args[1]).filter(|pattern| *pattern != b"*");
     let (db, due_ms) = (cx.keys.db, cx.keys.due_ms);
     let Cx { keys, out, .. } = cx;
@@ -179,8 +206,8 @@ fn keys(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     for partition in partitions(pattern) {
         keys.visit(partition, |partition| {
             for entry in partition.dbs[db].iter() {
-                let matches = pattern.is_none_or(|pattern| glob_match(pattern, entry.key(), false));
-                if matches && !entry.is_expired(due_ms) {
+                let is_told = pattern.is_none_or(|pattern| matches(pattern, entry.key()));
+                if is_told && !entry.is_expired(due_ms) {
                     out.bulk(entry.key());
                     len += 1;
                 }
@@ -193,8 +220,7 @@ fn keys(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
 
 /// The first partition that may have anything a SCAN asks for, as far as its options can be read.
 pub(super) fn scan_begins(args: Args) -> u8 {
-    let pattern = (2..args.len().saturating_sub(1)).rfind(|at| is(&args[*at], "match"));
-    *partitions(pattern.map(|at| &args[at + 1])).start()
+    *partitions(scan_pattern(args)).start()
 }
 
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
@@ -208,6 +234,9 @@ fn scan_(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
         }
         Ok(known)
     })?;
+    if !cx.keys.lists(options.pattern().unwrap_or(b"*")) {
+        return Err(AGAIN);
+    }
     let range = partitions(options.pattern());
     let (mut partition, mut cursor) = ((cursor >> 32) as usize, cursor & u64::from(u32::MAX));
     if partition < usize::from(*range.start()) {

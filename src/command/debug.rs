@@ -3,10 +3,12 @@
 //! Subcommands that crash, restart or corrupt a server are left out. There are no files, so those about the append-only one do nothing,
 //! and RELOAD reads every value from the form in which it would have been written.
 
+use super::client::Client;
 use super::error::{self, CmdError};
 use super::server::write_help;
 use super::{Command, Cx, Group, command, flag, flags, parse};
 use crate::config::id;
+use crate::state::State;
 use crate::state::access::AccessClock;
 use crate::state::partition::partition_of;
 use crate::store::digest::Digest;
@@ -31,12 +33,18 @@ const NOT_ALLOWED: CmdError = CmdError::new(
      server.",
 );
 
+/// Whether a client may use what is there to test servers with.
+pub fn is_allowed(state: &State, client: &Client) -> bool {
+    match state.config.choice(id::ENABLE_DEBUG_COMMAND) {
+        "local" => client.is_local(),
+        choice => choice == "yes",
+    }
+}
+
 /// DEBUG subcommand [arg ...]
 fn debug(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
-    match cx.state.config.choice(id::ENABLE_DEBUG_COMMAND) {
-        "yes" => {}
-        "local" if cx.client.is_local() => {}
-        _ => return Err(NOT_ALLOWED),
+    if !is_allowed(cx.state, cx.client) {
+        return Err(NOT_ALLOWED);
     }
     let name = String::from_utf8_lossy(&args[1]).to_ascii_lowercase();
     match (&*name, args.len()) {

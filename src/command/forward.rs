@@ -10,6 +10,7 @@
 use super::across::Across;
 use super::call::{self, Flow, Needs, Site};
 use super::client::{Client, Multi};
+use super::database::told_of;
 use super::error::CmdError;
 use super::table::Row;
 use super::{Command, Group, flag, record, table};
@@ -428,7 +429,10 @@ pub fn forward_transaction(site: &mut Site, multi: &Multi, held: &Held<'_>) -> O
             push(site, vec![part], Merge::Only);
             multi.queue.iter().for_each(|(row, args)| record::passed_on(site, row, args.as_args()));
         }
-        _ if multi.queue.iter().any(|(row, _)| table::is_whole(row.command)) => {
+        _ if multi.queue.iter().any(|(row, args)| {
+            table::is_whole(row.command) && told_of(row.command, args.as_args()).is_none()
+        }) =>
+        {
             let error = super::error::exec_refused(&SCATTERED);
             site.out.error(error.text());
             site.state.count_error(site.stats, error.text());

@@ -27,6 +27,7 @@ use crate::store::entry::{Entry, Extras, Payload, ValueRef};
 use crate::store::hash::hash;
 use crate::store::table::Place;
 use crate::store::value::{Object, Stored};
+use crate::text::glob::glob_match;
 use hashbrown::HashSet;
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
@@ -120,19 +121,50 @@ struct Rare {
     dead: Vec<Garbage>,
 }
 
+/// What a run on scratch copies needs: keys, and all keys there are of some patterns.
+#[derive(Clone, Default)]
+pub struct Needed {
+    /// The keys.
+    pub keys: Vec<Box<[u8]>>,
+    /// The patterns, as KEYS takes them.
+    pub patterns: Vec<Box<[u8]>>,
+}
+
+impl Needed {
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.patterns.is_empty()
+    }
+
+    /// Adds more, and puts it in order.
+    pub fn extend(&mut self, more: Needed) {
+        for (all, more) in [(&mut self.keys, more.keys), (&mut self.patterns, more.patterns)] {
+            all.extend(more);
+            all.sort_unstable();
+            all.dedup();
+        }
+    }
+}
+
 /// The keys of which a scratch copy knows what they are, wherever they are served.
 #[derive(Default)]
 pub struct Fetched {
     known: HashSet<Box<[u8]>>,
-    missed: RefCell<Vec<Box<[u8]>>>,
+    /// Whatever matches one of these is known too.
+    patterns: Vec<Box<[u8]>>,
+    missed: RefCell<Needed>,
     /// Whether what runs on them has taken too long.
     overran: Cell<bool>,
 }
 
 impl Fetched {
-    /// These keys are known.
-    pub fn new<'k>(keys: impl Iterator<Item = &'k [u8]>) -> Fetched {
-        Fetched { known: keys.map(Box::from).collect(), ..Fetched::default() }
+    /// This is known.
+    pub fn new(needed: &Needed) -> Fetched {
+        Fetched {
+            known: needed.keys.iter().cloned().collect(),
+            patterns: needed.patterns.clone(),
+            ..Fetched::default()
+        }
     }
 
     /// Whether what ran on them took too long. What was done is not to be kept.
@@ -140,19 +172,34 @@ impl Fetched {
         self.overran.get()
     }
 
-    /// The keys that were asked for and are not known. What was done without them is of no use.
-    pub fn into_missed(self) -> Vec<Box<[u8]>> {
+    /// What was asked for and is not known. What was done without it is of no use.
+    pub fn into_missed(self) -> Needed {
         self.missed.into_inner()
     }
 
     fn note(&self, key: &[u8]) {
-        if !self.known.contains(key) {
-            let mut missed = self.missed.borrow_mut();
-            if !missed.iter().any(|other| **other == *key) {
-                missed.push(key.into());
-            }
+        if self.known.contains(key) || self.patterns.iter().any(|pattern| matches(pattern, key)) {
+            return;
+        }
+        let mut missed = self.missed.borrow_mut();
+        if !missed.keys.iter().any(|other| **other == *key) {
+            missed.keys.push(key.into());
         }
     }
+
+    /// Whether all keys of a pattern are known.
+    fn lists(&self, pattern: &[u8]) -> bool {
+        let is_known = self.patterns.iter().any(|known| **known == *pattern);
+        if !is_known {
+            self.missed.borrow_mut().patterns.push(pattern.into());
+        }
+        is_known
+    }
+}
+
+/// Whether KEYS with that pattern tells of a key. A lone star matches everything, the empty key too, which a glob would not.
+pub fn matches(pattern: &[u8], key: &[u8]) -> bool {
+    pattern == b"*" || glob_match(pattern, key, false)
 }
 
 /// A string value as bytes.
@@ -266,6 +313,11 @@ impl<'a> Keys<'a> {
     /// Whether a key was asked for that the scratch copies do not know.
     pub fn has_missed(&self) -> bool {
         self.fetched().is_some_and(|fetched| !fetched.missed.borrow().is_empty())
+    }
+
+    /// Whether all keys of a pattern can be told; scratch copies may have to be asked for anew, with them.
+    pub fn lists(&self, pattern: &[u8]) -> bool {
+        self.fetched().is_none_or(|fetched| fetched.lists(pattern))
     }
 
     /// The scratch copies, and what they are copies of.

@@ -24,7 +24,7 @@ use crate::state::pause::Paused;
 pub use binary::words;
 pub use item::limits;
 use item::{Outcome, Storing, Value, Version};
-use shoal_protocol::memcache::binary::{Frame, Status};
+use shoal_protocol::memcache::binary::{Frame, Request as BinaryRequest, Status};
 use shoal_protocol::memcache::{Fault, KeyScratch, Request, Tokens, WireKey, write};
 use shoal_protocol::resp::Output;
 use stats::Form;
@@ -73,6 +73,12 @@ pub fn call(site: &mut Site, request: &Request, raw: &[u8], progress: &mut Progr
     if site.state.pause.begun() && is_held(site, || writes(request)) {
         return Flow::Paused;
     }
+    if let Request::FlushAll { noreply, .. } = request
+        && admin::keeps_items(site.state)
+    {
+        say(site.out, *noreply, Fault::FlushRefused.line());
+        return Flow::Next;
+    }
     if forward::text(site, request, raw) {
         return Flow::Next;
     }
@@ -99,6 +105,10 @@ pub fn call_binary(site: &mut Site, frame: &Frame, raw: &[u8], progress: &mut Pr
     }
     if site.state.pause.begun() && is_held(site, || binary::writes(&frame.request)) {
         return Flow::Paused;
+    }
+    if matches!(frame.request, BinaryRequest::FlushAll { .. }) && admin::keeps_items(site.state) {
+        binary::decline(site, frame, Status::AuthFailure);
+        return Flow::Next;
     }
     if forward::binary(site, frame, raw) {
         return Flow::Next;

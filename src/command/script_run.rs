@@ -5,6 +5,7 @@
 
 use super::call::{self, Needs, Site};
 use super::client::Waiting;
+use super::database::told_of;
 use super::error::{self, CmdError};
 use super::forward::SCATTERED;
 use super::keys::Keys;
@@ -192,7 +193,10 @@ impl Host for Run<'_, '_, '_> {
             if cx.keys.has_missed() {
                 return Err("ERR the script is run again with further keys".into());
             }
-            if table::is_whole(row.command) {
+            if table::is_whole(row.command) && told_of(row.command, args).is_none() {
+                if let Some(called) = self.request.get(1) {
+                    cx.state.scripts.note_wandering(Scripts::fingerprint(called), true);
+                }
                 return Err(String::from_utf8_lossy(SCATTERED.text()).into_owned());
             }
         } else if cx.state.cluster.is_on() && !reaches(cx.keys, row.command, args) {
@@ -283,7 +287,8 @@ impl Host for Run<'_, '_, '_> {
 /// Whether this node serves all the keys of a request; they are entered then.
 fn reaches(keys: &mut Keys, command: &Command, args: Args) -> bool {
     match call::needs(command, args, None) {
-        Needs::Nothing | Needs::All => true,
+        Needs::Nothing => true,
+        Needs::All => (0..=u8::MAX).all(|partition| keys.grow_to(partition)),
         Needs::Keys(routed) => routed.iter().all(|key| keys.grow_to(key.partition)),
     }
 }

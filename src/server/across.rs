@@ -17,7 +17,9 @@ use crate::cluster::metadata::NodeId;
 use crate::command::across::{Across, Ran, Work};
 use crate::command::call::Site;
 use crate::command::client::{Client, WouldWait};
+use crate::command::database;
 use crate::command::forward::Forwarded;
+use crate::command::keys::Needed;
 use crate::command::tracking::remember_elsewhere;
 use crate::command::{error, script, table, transaction};
 use crate::state::across::{Answer, Ask, Change, Grants, Seen, TransactionId, Wanted};
@@ -48,6 +50,8 @@ const ENDLESS: &[u8] =
 
 const OVERRAN: &[u8] =
     b"-ERR the script ran for more than a second on keys of several partitions, and changed nothing\r\n";
+const TOO_MUCH: &[u8] =
+    b"-ERR the keys that other nodes serve and that are asked for by a pattern are too much to be brought together\r\n";
 
 /// How an attempt ended.
 enum Attempt {
@@ -57,8 +61,8 @@ enum Attempt {
     Answered(Vec<u8>),
     /// Nothing was done.
     Again,
-    /// Nothing was done: these keys are needed too.
-    Missed(Vec<Box<[u8]>>),
+    /// Nothing was done: these are needed too.
+    Missed(Needed),
     /// Nothing was done, as there is nothing to take, and all is held still.
     Waits { holds: Holds, id: TransactionId, request: WouldWait },
     /// It is unknown what was done.
@@ -122,12 +126,15 @@ async fn run(
     mut until: Instant,
 ) -> Vec<u8> {
     let began = Instant::now();
-    let mut keys = across.keys();
+    let mut needed = across.needed();
     let (mut reruns, mut backoff_us, mut waited) = (0, BACKOFF_US.0, false);
     loop {
-        match attempt(worker, client, request, (across, waited), &keys, until).await {
+        match attempt(worker, client, request, (across, waited), &needed, until).await {
             Attempt::Answered(reply) => {
-                across.note_wandering(&worker.state, reruns > 0);
+                // One that failed may have done so before it got there.
+                if reruns > 0 || !reply.starts_with(b"-") {
+                    across.note_wandering(&worker.state, reruns > 0);
+                }
                 return reply;
             }
             Attempt::Overran => {
@@ -138,9 +145,7 @@ async fn run(
                 return resolve(worker, client, request, &part, None, Instant::now() + DEADLINE).await;
             }
             Attempt::Missed(more) => {
-                keys.extend(more);
-                keys.sort_unstable();
-                keys.dedup();
+                needed.extend(more);
                 reruns += 1;
                 if reruns > RERUNS {
                     return ENDLESS.to_vec();
@@ -153,7 +158,7 @@ async fn run(
                 let ends = timeout.and_then(|timeout| began.checked_add(timeout));
                 let is_over = || ends.is_some_and(|ends| ends <= Instant::now());
                 let unblocked =
-                    wait_for_keys(worker, &client.shared, (request.db, &keys), id, holds, ends).await;
+                    wait_for_keys(worker, &client.shared, (request.db, &needed.keys), id, holds, ends).await;
                 let ended = unblocked.or_else(|| is_over().then_some(Unblock::TimeUp));
                 // Somebody serves its keys; the deadline is for when nobody does.
                 until = Instant::now() + DEADLINE;
@@ -177,7 +182,7 @@ async fn run(
             Attempt::Unknown => return UNKNOWN.to_vec(),
         }
         if Instant::now() > until {
-            let partitions: Vec<u8> = keys.iter().map(|key| partition_of(key)).collect();
+            let partitions: Vec<u8> = needed.keys.iter().map(|key| partition_of(key)).collect();
             return nobody_serves(worker, &partitions);
         }
     }
@@ -189,12 +194,12 @@ async fn attempt(
     client: &mut Client,
     request: &Forwarded,
     (across, waited): (&Across, bool),
-    keys: &[Box<[u8]>],
+    needed: &Needed,
     until: Instant,
 ) -> Attempt {
     let cluster = &worker.state.cluster;
     let id = TransactionId { node: cluster.me(), number: fastrand::u64(..) };
-    let Some(nodes) = by_node(worker, across, keys) else { return Attempt::Again };
+    let Some(nodes) = by_node(worker, across, needed) else { return Attempt::Again };
     // A key watched here whose partition has moved may have been changed there.
     let map = cluster.map();
     let mut unchanged =
@@ -216,6 +221,10 @@ async fn attempt(
                 release(worker, id, holds);
                 return Attempt::Answered([b"-", error::OOM.text(), b"\r\n"].concat());
             }
+            Ok(Answer::TooMuch) => {
+                release(worker, id, holds);
+                return Attempt::Answered(TOO_MUCH.to_vec());
+            }
             _ => {
                 release(worker, id, holds);
                 return Attempt::Again;
@@ -234,15 +243,15 @@ async fn attempt(
     }
     all.sort_unstable_by_key(|(number, _)| *number);
     let changes = loop {
-        match execute(worker, client, request, (across, waited), (keys, &all), &mut out) {
+        match execute(worker, client, request, (across, waited), (needed, &all), &mut out) {
             Ran::Done(changes) => break changes,
             Ran::Contended => yield_now().await,
             other => {
                 return match other {
                     Ran::Waits(request) => Attempt::Waits { holds, id, request },
-                    Ran::Missed(keys) => {
+                    Ran::Missed(more) => {
                         release(worker, id, holds);
-                        Attempt::Missed(keys)
+                        Attempt::Missed(more)
                     }
                     Ran::Overran => {
                         release(worker, id, holds);
@@ -305,14 +314,19 @@ async fn wait_for_keys(
 }
 
 /// What is wanted of whom; nothing while somebody serves none of his partitions.
-fn by_node(worker: &Worker, across: &Across, keys: &[Box<[u8]>]) -> Option<BTreeMap<NodeId, Vec<Wanted>>> {
+fn by_node(worker: &Worker, across: &Across, needed: &Needed) -> Option<BTreeMap<NodeId, Vec<Wanted>>> {
     let map = worker.state.cluster.map();
     let mut all: BTreeMap<u8, Wanted> = BTreeMap::new();
     fn of(all: &mut BTreeMap<u8, Wanted>, partition: u8) -> &mut Wanted {
         all.entry(partition).or_insert_with(|| Wanted { partition, ..Wanted::default() })
     }
-    for key in keys {
+    for key in &needed.keys {
         of(&mut all, partition_of(key)).keys.push(key.to_vec());
+    }
+    for pattern in &needed.patterns {
+        for partition in database::partitions_of(pattern) {
+            of(&mut all, partition).patterns.push(pattern.to_vec());
+        }
     }
     for watched in &across.watching.elsewhere {
         of(&mut all, partition_of(&watched.key)).watched.push(watched.clone());
@@ -331,7 +345,7 @@ fn execute(
     client: &mut Client,
     request: &Forwarded,
     (across, waited): (&Across, bool),
-    (keys, states): (&[Box<[u8]>], &States),
+    (needed, states): (&Needed, &States),
     out: &mut Output,
 ) -> Ran {
     let mut scratch = worker.scratch.borrow_mut();
@@ -346,7 +360,7 @@ fn execute(
         clock: &mut scratch.clock,
         pause: None,
     };
-    across.run(&mut site, keys, states, waited)
+    across.run(&mut site, needed, states, waited)
 }
 
 /// Whether changes were made.

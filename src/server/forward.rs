@@ -455,7 +455,7 @@ fn scattered(worker: &Worker, part: &Part) -> Option<Across> {
         queue => Across::transaction(queue, Watching::default()),
     };
     let map = worker.state.cluster.map();
-    let mut nodes = across.keys().into_iter().map(|key| map.primary(partition_of(&key)));
+    let mut nodes = across.needed().keys.into_iter().map(|key| map.primary(partition_of(&key)));
     let first = nodes.next()?;
     nodes.any(|node| node != first).then_some(across)
 }

@@ -6,9 +6,11 @@
 
 use super::across;
 use super::peer::{guest, wait};
+use crate::cluster::link::BULK_LIMIT;
 use crate::command::blocking::{self, Nothing, Timeout};
 use crate::command::call::Site;
 use crate::command::client::{Blocked, Client};
+use crate::command::keys::matches;
 use crate::command::replay::Replayer;
 use crate::command::table;
 use crate::state::State;
@@ -25,6 +27,7 @@ use crate::state::tracking::Author;
 use crate::state::unix_ms;
 use crate::state::waiting::Waiter;
 use crate::store::hash::hash;
+use crate::store::table::Keyed;
 use crate::worker::Worker;
 use shoal_protocol::resp::{Output, OwnedArgs, Proto};
 use std::future::poll_fn;
@@ -41,6 +44,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const WAIT_FOR_KEYS: Duration = Duration::from_secs(2);
 /// How soon is looked again if nobody says that a partition was released.
 const AGAIN: Duration = Duration::from_millis(1);
+/// How many bytes of keys and values are sent for the sake of patterns: with them all, an answer fits a frame between nodes.
+const LISTED_BYTES: usize = BULK_LIMIT / 2;
 
 /// Waits until some partition is held no more, or a moment.
 pub(super) async fn released(state: &State) {
@@ -241,17 +246,28 @@ impl<'w> Work<'w> {
         }
         let now_ns = self.now_ns();
         let for_ns = HOLD_NS.min(state.cluster.lease_left_ms() * 1_000_000);
-        let (mut states, mut unchanged) = (Vec::with_capacity(wanted.len()), true);
-        for ((number, partition), wanted) in held.iter_mut().zip(wanted) {
+        let listed: Vec<Vec<Vec<u8>>> =
+            held.iter().zip(wanted).map(|((_, partition), wanted)| wanted_of(partition, wanted)).collect();
+        let mut states = Vec::with_capacity(wanted.len());
+        let mut bytes = 0;
+        for ((number, partition), keys) in held.iter().zip(&listed) {
+            let state = states_of(partition, keys);
+            bytes += state.len();
+            states.push((*number, state));
+            if bytes > LISTED_BYTES && wanted.iter().any(|wanted| !wanted.patterns.is_empty()) {
+                return Some(Answer::TooMuch);
+            }
+        }
+        let mut unchanged = true;
+        for (((_, partition), wanted), keys) in held.iter_mut().zip(wanted).zip(&listed) {
             let Some(own) = led(partition) else { return Some(Answer::Elsewhere) };
             own.add_waits(&mut self.waits, false);
             let epoch = own.epoch;
             partition.with_ledger(|ledger| ledger.hold(id, epoch, now_ns));
             unchanged &= wanted.watched.iter().all(|watched| is_unchanged(partition, epoch, watched));
-            for key in wanted.keys.iter().filter(|_| tracker.is_some()) {
+            for key in keys.iter().filter(|_| tracker.is_some()) {
                 tracker.iter().for_each(|tracker| state.tracking.remember(partition, key, tracker));
             }
-            states.push((*number, states_of(partition, &wanted.keys)));
         }
         Some(Answer::Held { states, unchanged, for_ns })
     }
@@ -437,6 +453,19 @@ impl<'w> Work<'w> {
         }
         Some(Answer::Seen(seen))
     }
+}
+
+/// The keys that are wanted of a partition: those that are named, and those that are there of the patterns.
+fn wanted_of(partition: &Partition, wanted: &Wanted) -> Vec<Vec<u8>> {
+    let mut keys = wanted.keys.clone();
+    if !wanted.patterns.is_empty() {
+        let all = partition.dbs.iter().flat_map(|db| db.iter()).map(Keyed::key);
+        let is_wanted = |key: &&[u8]| wanted.patterns.iter().any(|pattern| matches(pattern, key));
+        keys.extend(all.filter(is_wanted).map(<[u8]>::to_vec));
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    keys
 }
 
 /// What keys are, in all databases, as effects on nothing.

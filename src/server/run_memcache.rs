@@ -98,10 +98,7 @@ fn run_text(
                     }
                 }
             }
-            Err(error) => {
-                site.out.raw(error.line());
-                return (bytes.len(), close(site));
-            }
+            Err(_) => return (bytes.len(), close(site)),
         }
         if site.client.closing {
             return (consumed, Turn::Close);

@@ -75,6 +75,8 @@ pub struct Wanted {
     pub keys: Vec<Vec<u8>>,
     /// Keys that were watched, and what was known of them then.
     pub watched: Vec<Watched>,
+    /// Patterns of which all keys there are are wanted.
+    pub patterns: Vec<Vec<u8>>,
 }
 
 /// A key that is watched from another node.
@@ -238,6 +240,8 @@ pub enum Answer {
     Aborted,
     /// What the keys are.
     Seen(Vec<Seen>),
+    /// The keys of its patterns are more than is sent; nothing was done.
+    TooMuch,
 }
 
 /// A partition's part in transactions across nodes.

@@ -354,9 +354,24 @@ pub fn unix_ms() -> i64 {
     unix_ns() / 1_000_000
 }
 
-/// The wall clock as Unix time in ns.
+/// The wall clock as Unix time in ns, moved as those wished who test the node.
 pub fn unix_ns() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
+    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
+    now_ns.saturating_add(moved_ns())
+}
+
+/// By how much the process takes it to be later than it is, in ns.
+static MOVED_NS: AtomicI64 = AtomicI64::new(0);
+
+/// By how much the clock was moved, in ns.
+#[inline]
+pub fn moved_ns() -> i64 {
+    MOVED_NS.load(Ordering::Relaxed)
+}
+
+/// Moves the clock of the process, on or back.
+pub fn move_time(seconds: i64) {
+    MOVED_NS.fetch_add(seconds.saturating_mul(1_000_000_000), Ordering::Relaxed);
 }
 
 thread_local! {

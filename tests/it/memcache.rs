@@ -575,3 +575,66 @@ fn a_unix_socket_serves_memcached_too() {
     assert!(answer.contains(&format!(":addr unix:{}\r\n", path.display())), "{answer}");
     assert_eq!(both.stat("idle_kicks"), 0);
 }
+
+#[test]
+fn flush_all_and_shutdown_are_settings() {
+    let mut both = Both::start(&["--memcached-flush-all", "no"]);
+    both.memcached("set k 0 0 1\nx", "STORED");
+    both.memcached(
+        "flush_all\nflush_all noreply\nget k",
+        "CLIENT_ERROR flush_all not allowed\nVALUE k 0 1\nx\nEND",
+    );
+    let mut binary = Binary::connect(&both.node);
+    assert_eq!(binary.ask(0x08, b"", "", b""), vec![(0x20, "Auth failure.".to_owned())]);
+    both.memcached("shutdown\nshutdown x", "ERROR: shutdown not enabled\nERROR: shutdown not enabled");
+    both.redis("CONFIG SET memcached-flush-all yes memcached-shutdown yes", "+OK");
+    both.memcached("flush_all\nget k", "OK\nEND");
+    let invalid = "CLIENT_ERROR invalid shutdown mode";
+    both.memcached("shutdown x\nshutdown graceful now", &format!("{invalid}\n{invalid}"));
+    assert!(both.memcached.closes_after(b"shutdown graceful\r\n").expect("no answer"));
+    let ended = both.node.wait(Duration::from_secs(20)).expect("it ends");
+    assert!(ended.success(), "{ended}");
+}
+
+/// memcached's own suite moves the clock of servers that are built for it, instead of waiting.
+#[test]
+fn the_clock_can_be_moved_where_debugging_is_allowed() {
+    let mut both = Both::start(&["--enable-debug-command", "yes"]);
+    both.memcached("set k 0 50 1\nx\ndebugtime 40\nget k", "STORED\nOK\nVALUE k 0 1\nx\nEND");
+    both.memcached("debugtime 20\nget k", "OK\nEND");
+    both.memcached("set k 0 50 1\nx\ndebugtime -60\nget k", "STORED\nOK\nVALUE k 0 1\nx\nEND");
+    both.memcached("debugtime\ndebugtime x", "ERROR\nERROR");
+    Both::start(&["--enable-debug-command", "no"]).memcached("debugtime 20", "ERROR");
+}
+
+/// It was told what was wrong, which memcached does not do: its suite wants the connection closed and no more.
+#[test]
+fn an_endless_line_closes_the_connection_without_a_word() {
+    let mut both = Both::start(&[]);
+    assert!(
+        both.memcached.closes_after(format!("incr {} 1", "x".repeat(2100)).as_bytes()).expect("no answer")
+    );
+}
+
+/// Bytes counted what the node itself needs, and a connection that was sending a value was said to read.
+#[test]
+fn an_empty_node_has_no_bytes_and_who_sends_a_value_is_seen() {
+    let mut both = Both::start(&[]);
+    assert_eq!(both.stat("bytes"), 0);
+    let mut sending = raw(&both.node);
+    assert_eq!(ask(&mut sending, "version\r\nset k 0 0 1\r\n").split(' ').next(), Some("VERSION"));
+    // What is read is known to others a moment after it was answered.
+    let mut looks = 0;
+    let conns = loop {
+        let conns = both.memcached.line("stats conns").expect("an answer");
+        looks += 1;
+        if conns.contains(":state conn_nread\r\n") || looks == 1000 {
+            break conns;
+        }
+    };
+    assert_eq!(conns.matches(":state conn_nread").count(), 1, "{conns}");
+    assert_eq!(conns.matches(":state conn_parse_cmd").count(), 1, "{conns}");
+    assert!(conns.contains(&format!(":listen_addr tcp:{}\r\n", both.node.memcached_addr())), "{conns}");
+    assert_eq!(ask(&mut sending, "x\r\n"), "STORED");
+    assert!(both.stat("bytes") > 0);
+}

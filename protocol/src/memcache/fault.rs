@@ -12,8 +12,6 @@ pub enum Fault {
     BadFormat,
     /// The data block does not end where its length says.
     BadDataChunk,
-    /// The line did not end within the limit. The connection is closed with it.
-    LineTooLong,
     /// An expiration time that is no number.
     InvalidExptime,
     /// The amount of `incr` or `decr` is no number.
@@ -34,6 +32,8 @@ pub enum Fault {
     FlushRefused,
     /// `shutdown` is switched off.
     ShutdownRefused,
+    /// `shutdown` with something other than `graceful`.
+    ShutdownMode,
     /// `watch` is switched off.
     WatchRefused,
     /// Listing the keys is switched off.
@@ -109,7 +109,6 @@ impl Fault {
             Fault::Unknown => b"ERROR\r\n",
             Fault::BadFormat => b"CLIENT_ERROR bad command line format\r\n",
             Fault::BadDataChunk => b"CLIENT_ERROR bad data chunk\r\n",
-            Fault::LineTooLong => b"CLIENT_ERROR line too long\r\n",
             Fault::InvalidExptime => b"CLIENT_ERROR invalid exptime argument\r\n",
             Fault::InvalidDelta => b"CLIENT_ERROR invalid numeric delta argument\r\n",
             Fault::DeleteUsage => b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n",
@@ -120,6 +119,7 @@ impl Fault {
             Fault::WrongType => b"SERVER_ERROR the key holds a value that is not a string\r\n",
             Fault::FlushRefused => b"CLIENT_ERROR flush_all not allowed\r\n",
             Fault::ShutdownRefused => b"ERROR: shutdown not enabled\r\n",
+            Fault::ShutdownMode => b"CLIENT_ERROR invalid shutdown mode\r\n",
             Fault::WatchRefused => b"CLIENT_ERROR watch commands not allowed\r\n",
             Fault::DumpRefused => b"ERROR metadump not allowed\r\n",
             Fault::Forbidden => b"CLIENT_ERROR permission denied\r\n",

@@ -48,23 +48,13 @@ impl Limits {
     }
 }
 
-/// Why there is no going on with a client. It is told once, if there is anything to tell, and the connection closed.
+/// Why there is no going on with a client. It is not told, as memcached does not: the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseError {
     /// The line does not end within the limit.
     LineTooLong,
     /// A web browser, or somebody who makes one send requests here.
     Http,
-}
-
-impl ParseError {
-    /// What to send before closing; may be empty.
-    pub fn line(self) -> &'static [u8] {
-        match self {
-            ParseError::LineTooLong => Fault::LineTooLong.line(),
-            ParseError::Http => b"",
-        }
-    }
 }
 
 impl fmt::Display for ParseError {

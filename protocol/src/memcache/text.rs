@@ -121,6 +121,16 @@ pub enum Request<'a> {
     Dump(DumpFormat),
     /// `watch`, with the events to be watched.
     Watch(Tokens<'a>),
+    /// `shutdown`: end the node.
+    Shutdown {
+        /// Whether its arguments are such as there can be; told only where the command is allowed.
+        valid: bool,
+    },
+    /// `debugtime`: move the node's clock. memcached has it where it is built to be tested.
+    MoveTime {
+        /// By how much; negative: back.
+        seconds: i64,
+    },
     /// `refresh_certs`: read the TLS certificate again.
     RefreshCerts {
         /// Send no answer.
@@ -312,7 +322,11 @@ pub(super) fn parse_line(line: &[u8]) -> Line<'_> {
         b"flush_all" => flush_all(tokens),
         b"verbosity" => verbosity(tokens),
         b"watch" => Line::Request(Request::Watch(tokens)),
-        b"shutdown" => Line::refused(Fault::ShutdownRefused),
+        b"shutdown" => shutdown(tokens),
+        b"debugtime" => match tokens.next().and_then(parse_i64) {
+            Some(seconds) => Line::Request(Request::MoveTime { seconds }),
+            None => Line::refused(Fault::Unknown),
+        },
         b"cache_memlimit" => admin::cache_memlimit(tokens),
         b"slabs" => admin::slabs(tokens),
         b"lru" => admin::lru(tokens),
@@ -459,6 +473,15 @@ fn delete(mut tokens: Tokens<'_>) -> Line<'_> {
         return Line::refused_unless(noreply, Fault::BadFormat);
     }
     Line::Request(Request::Delete { key, noreply })
+}
+
+/// `shutdown [graceful]`
+fn shutdown(mut tokens: Tokens<'_>) -> Line<'_> {
+    let valid = match (tokens.next(), tokens.next()) {
+        (mode, None) => mode.is_none_or(|mode| mode == b"graceful"),
+        _ => false,
+    };
+    Line::Request(Request::Shutdown { valid })
 }
 
 /// `flush_all [delay] [noreply]`

@@ -3,10 +3,10 @@
 use super::item::expiry_ms;
 use super::{MEMCACHED_VERSION, say};
 use crate::command::call::Site;
-use crate::command::{connection, permission};
-use crate::config::Caller;
-use crate::state::State;
+use crate::command::{connection, debug, permission};
+use crate::config::{Caller, id};
 use crate::state::memcache::{Count, flush};
+use crate::state::{self, State};
 use shoal_protocol::memcache::{Fault, Request, Verb, write};
 use std::sync::Arc;
 
@@ -68,12 +68,39 @@ pub(super) fn run(site: &mut Site, request: &Request) {
             say(site.out, noreply, line);
         }
         Request::Verbosity { noreply, .. } | Request::Tuning { noreply } => say(site.out, noreply, write::OK),
+        Request::Shutdown { valid } => shutdown(site, valid),
+        Request::MoveTime { .. } if !debug::is_allowed(site.state, site.client) => {
+            site.out.raw(Fault::Unknown.line());
+        }
+        Request::MoveTime { seconds } => {
+            state::move_time(seconds);
+            site.clock.sync();
+            site.out.raw(write::OK);
+        }
         Request::Watch(_) => site.out.raw(Fault::WatchRefused.line()),
         // There is no certificate here.
         Request::RefreshCerts { noreply } => say(site.out, noreply, Fault::Unknown.line()),
         Request::Invalid(fault) => site.out.raw(fault.line()),
         _ => {}
     }
+}
+
+/// `shutdown [graceful]`: both ways end what is under way first here.
+fn shutdown(site: &mut Site, valid: bool) {
+    if !site.state.config.flag(id::MEMCACHED_SHUTDOWN) {
+        return site.out.raw(Fault::ShutdownRefused.line());
+    }
+    if !valid {
+        return site.out.raw(Fault::ShutdownMode.line());
+    }
+    tracing::info!("shutdown: stopping");
+    site.client.closing = true;
+    site.state.stop();
+}
+
+/// Whether `flush_all` is switched off.
+pub(super) fn keeps_items(state: &State) -> bool {
+    !state.config.flag(id::MEMCACHED_FLUSH_ALL)
 }
 
 /// `flush_all [delay]`

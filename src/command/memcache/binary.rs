@@ -91,8 +91,13 @@ pub fn words(request: &Request) -> OwnedArgs {
 
 /// Answers that, and closes the connection.
 pub(super) fn refuse(site: &mut Site, frame: &Frame, status: Status) {
-    write::error(site.out, frame.tag, status);
+    decline(site, frame, status);
     site.client.closing = true;
+}
+
+/// Answers that.
+pub(super) fn decline(site: &mut Site, frame: &Frame, status: Status) {
+    write::error(site.out, frame.tag, status);
 }
 
 /// Runs one request, or goes on with it as `progress` says.

@@ -30,6 +30,8 @@ pub(super) fn admits(site: &Site, request: &Request) -> bool {
         }
         Request::MetaDebug(key) => may(site, &[b"object", b"encoding", key.decode(&mut scratch)]),
         Request::FlushAll { .. } => may(site, &[b"flushall"]),
+        Request::Shutdown { .. } => may(site, &[b"shutdown"]),
+        Request::MoveTime { .. } => may(site, &[b"debug", b"sleep", b"0"]),
         Request::Dump(_) => may(site, &[b"keys", b"*"]),
         Request::Stats(_) => may(site, &[b"info"]),
         Request::CacheMemlimit { .. } | Request::Tuning { .. } | Request::Verbosity { .. } => {

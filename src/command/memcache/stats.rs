@@ -151,6 +151,11 @@ fn limit_bytes(state: &State) -> usize {
     }
 }
 
+/// Bytes used beyond what an empty node needs; none where there are no items, whatever clients have had it take since.
+fn of_items(state: &State) -> usize {
+    if state.keyspace.is_empty() { 0 } else { memory::used().saturating_sub(state.startup_memory) }
+}
+
 fn workers(state: &State) -> usize {
     state.config.workers()
 }
@@ -211,7 +216,7 @@ fn general(site: &mut Site, form: Form) {
     w.number("threads", workers(state));
     w.zeros("", &["conn_yields", "hash_power_level", "hash_bytes", "hash_is_expanding", "slabs_moved"]);
     w.zeros("", &["lru_crawler_running", "lru_crawler_starts", "malloc_fails"]);
-    w.number("bytes", memory::used());
+    w.number("bytes", of_items(state));
     w.number("curr_items", items);
     w.count("total_items", Count::TotalItems);
     w.zeros("", &["expired_unfetched", "evicted_unfetched", "evicted_active"]);
@@ -247,6 +252,7 @@ fn settings(site: &mut Site, form: Form) {
     let socket = config.text(id::MEMCACHED_UNIXSOCKET);
     w.text("domain_socket", if socket.is_empty() { "NULL" } else { &socket });
     w.number("num_threads", workers(state));
+    w.flag("shutdown_command", config.flag(id::MEMCACHED_SHUTDOWN));
     w.text("stat_key_prefix", ":");
     w.flag("detail_enabled", state.memcache.prefixes.are_counted());
     w.flag("cas_enabled", true);
@@ -255,7 +261,7 @@ fn settings(site: &mut Site, form: Form) {
     w.flag("auth_enabled_sasl", false);
     w.flag("auth_enabled_ascii", super::admin::wants_password(state));
     w.number("item_size_max", config.size(id::MEMCACHED_MAX_ITEM_SIZE));
-    w.flag("flush_enabled", true);
+    w.flag("flush_enabled", config.flag(id::MEMCACHED_FLUSH_ALL));
     w.flag("dump_enabled", true);
     w.text("hash_algorithm", "ahash");
     w.flag("lru_crawler", false);
@@ -275,7 +281,7 @@ fn items(site: &mut Site, form: Form) {
     let mut w = Writer { state, out: site.out, form };
     w.number("items:1:number", items);
     w.zeros("items:1:", &["number_hot", "number_warm", "number_cold", "age_hot", "age_warm", "age"]);
-    w.number("items:1:mem_requested", memory::used());
+    w.number("items:1:mem_requested", of_items(state));
     w.number("items:1:evicted", state.stats.sum(|worker| &worker.evicted));
     w.zeros("items:1:", &["evicted_nonzero", "evicted_time"]);
     w.count("items:1:outofmemory", Count::StoreNoMemory);
@@ -320,16 +326,24 @@ fn conns(site: &mut Site, form: Form) {
     let (own, now_ms) = (site.client.shared.id, site.clock.unix_ms);
     let mut w = Writer { state, out: site.out, form };
     for client in state.clients.all() {
-        let id = client.id;
+        // The socket's number, by which memcached names connections.
+        let fd = client.figures.fd.load(Ordering::Relaxed);
         if client.has_flag(client_flag::UNIX) {
-            w.text(&format!("{id}:addr"), &format!("unix:{}", client.addr.trim_end_matches(":0")));
+            w.text(&format!("{fd}:addr"), &format!("unix:{}", client.addr.trim_end_matches(":0")));
+            w.text(&format!("{fd}:listen_addr"), &format!("unix:{}", client.laddr.trim_end_matches(":0")));
         } else {
-            w.text(&format!("{id}:addr"), &format!("tcp:{}", client.addr));
-            w.text(&format!("{id}:listen_addr"), &format!("tcp:{}", client.laddr));
+            w.text(&format!("{fd}:addr"), &format!("tcp:{}", client.addr));
+            w.text(&format!("{fd}:listen_addr"), &format!("tcp:{}", client.laddr));
         }
-        w.text(&format!("{id}:state"), if id == own { "conn_parse_cmd" } else { "conn_read" });
-        let idle_ms = now_ms - client.active_ms.load(Ordering::Relaxed);
-        w.number(&format!("{id}:secs_since_last_cmd"), idle_ms.max(0) / 1000);
+        let phase = match client.figures.input.load(Ordering::Relaxed) {
+            _ if client.id == own => "conn_parse_cmd",
+            0 => "conn_read",
+            _ => "conn_nread",
+        };
+        w.text(&format!("{fd}:state"), phase);
+        // Whole seconds of the clock, as memcached counts them.
+        let idle_s = now_ms / 1000 - client.active_ms.load(Ordering::Relaxed) / 1000;
+        w.number(&format!("{fd}:secs_since_last_cmd"), idle_s.max(0));
     }
 }
 

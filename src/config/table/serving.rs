@@ -39,6 +39,8 @@ pub(super) const NETWORK: Group = Group {
              besides, and is the default user. Setting it reads it again.",
         )
         .reload(),
+        row("memcached-flush-all", BOOL, "yes", "Whether flush_all may be used by the memcached protocol."),
+        row("memcached-shutdown", BOOL, "no", "Whether shutdown may be used by the memcached protocol."),
         row(
             "admin-port",
             PORT,

@@ -103,6 +103,8 @@ fn show(request: &Request<'_>) -> String {
             format!("cache_memlimit {megabytes}{}", quiet(noreply))
         }
         Request::Dump(format) => format!("dump {format:?}"),
+        Request::Shutdown { valid } => format!("shutdown {valid}"),
+        Request::MoveTime { seconds } => format!("debugtime {seconds}"),
         Request::Watch(events) => format!("watch [{}]", list(*events)),
         Request::RefreshCerts { noreply } => format!("refresh_certs{}", quiet(noreply)),
         Request::Tuning { noreply } => format!("OK{}", quiet(noreply)),
@@ -423,7 +425,10 @@ fn the_rest_of_the_classic_commands() {
     check("quit\r\nquit noreply\r\n", &["quit"; 2]);
     check("stats\r\nstats detail on\r\n", &["stats []", "stats [detail on]"]);
     check("watch\r\nwatch fetchers mutations\r\n", &["watch []", "watch [fetchers mutations]"]);
-    check("shutdown\r\nshutdown graceful\r\nshutdown x\r\n", &["! ERROR: shutdown not enabled"; 3]);
+    check("shutdown\r\nshutdown graceful\r\n", &["shutdown true"; 2]);
+    check("shutdown x\r\nshutdown graceful now\r\n", &["shutdown false"; 2]);
+    check("debugtime 3\r\ndebugtime -3\r\n", &["debugtime 3", "debugtime -3"]);
+    check("debugtime\r\ndebugtime x\r\n", &["! ERROR"; 2]);
     check("refresh_certs\r\nrefresh_certs noreply\r\n", &["refresh_certs", "refresh_certs noreply"]);
 }
 
