@@ -155,7 +155,7 @@ pub fn wait<'k>(
 
 /// Counts one more or one less who waits. Those of other nodes are counted there.
 fn count(state: &State, client: &Client, by: isize) {
-    if !client.is_peer {
+    if !client.shared.is_stand_in {
         state.clients.blocked.fetch_add(by as usize, Ordering::Relaxed);
     }
 }

@@ -116,6 +116,8 @@ pub struct Figures {
 pub struct ClientShared {
     /// Unique in this node's life, growing.
     pub id: u64,
+    /// Whether it stands for connections of other nodes, and has none of its own.
+    pub is_stand_in: bool,
     /// The client's address, `ip:port`.
     pub addr: String,
     /// The node's address it connected to.
@@ -268,18 +270,19 @@ pub struct Clients {
 impl Clients {
     /// Registers a connection.
     pub fn add(&self, addr: String, laddr: String, now_ms: i64) -> Arc<ClientShared> {
-        let client = self.create(addr, laddr, now_ms);
+        let client = self.create(false, addr, laddr, now_ms);
         self.by_id.lock().insert(client.id, Arc::clone(&client));
         client
     }
 
     /// What stands for a connection where there is none: requests of other nodes. Nobody sees it.
     pub fn detached(&self) -> Arc<ClientShared> {
-        self.create(String::new(), String::new(), 0)
+        self.create(true, String::new(), String::new(), 0)
     }
 
-    fn create(&self, addr: String, laddr: String, now_ms: i64) -> Arc<ClientShared> {
+    fn create(&self, is_stand_in: bool, addr: String, laddr: String, now_ms: i64) -> Arc<ClientShared> {
         Arc::new(ClientShared {
+            is_stand_in,
             id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
             addr,
             laddr,
