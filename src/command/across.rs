@@ -228,8 +228,7 @@ impl Across {
     }
 
     fn run_on<'s>(&self, site: &mut Site<'s, '_>, mut keys: Keys<'s>, waited: bool) -> Keys<'s> {
-        keys.no_touch = site.client.no_touch;
-        keys.author = site.client.author;
+        call::ask_as(&mut keys, site);
         match (self.work, &*self.requests) {
             (Work::Single, [(row, args)]) => {
                 // What finds nothing to take says so.

@@ -295,11 +295,7 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
         return flow;
     }
     let mut keys = Keys::new(site.state, site.stats, held, routed, site.client.db, site.clock.unix_ms);
-    keys.no_touch = site.client.no_touch;
-    keys.author = site.client.author;
-    if site.client.imports && site.state.config.flag(crate::config::id::IMPORT_MODE) {
-        keys.due_ms = i64::MIN;
-    }
+    ask_as(&mut keys, site);
     if let Some(cover) = site.client.cover {
         keys.cover(cover, site.client.known);
     }
@@ -310,6 +306,16 @@ fn single(site: &mut Site, row: &'static Row, args: Args, known: Option<Located>
     settle(site, &mut keys);
     end_caching(site, row);
     Flow::Next
+}
+
+/// Has keys be looked for as is the connection's way.
+#[inline(always)]
+pub(super) fn ask_as(keys: &mut Keys, site: &Site) {
+    let client = &*site.client;
+    (keys.no_touch, keys.author) = (client.no_touch, client.author);
+    if client.imports && site.state.config.flag(crate::config::id::IMPORT_MODE) {
+        keys.due_ms = i64::MIN;
+    }
 }
 
 /// The claim to scripts, if it is `wanted`; nothing if somebody has it.
@@ -436,8 +442,7 @@ fn exec(site: &mut Site, row: &'static Row, args: Args) -> Flow {
     }
     let (db, now_ms) = (site.client.db, site.clock.unix_ms);
     let mut keys = Keys::new(site.state, site.stats, held, Routed::new(), db, now_ms);
-    keys.no_touch = site.client.no_touch;
-    keys.author = site.client.author;
+    ask_as(&mut keys, site);
     let valid = super::transaction::watches_hold(&site.client.watching, &keys);
     // Taken first: an UNWATCH in the queue must find nothing to end while partitions are held.
     let watching = std::mem::take(&mut site.client.watching);

@@ -17,7 +17,7 @@ use crate::state::replication::Waits;
 use crate::state::tracking::Author;
 use crate::state::waiting::Waiter;
 use shoal_protocol::resp::OwnedArgs;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub struct Watching {
     /// Raised when one of them changes.
     pub changed: Arc<AtomicBool>,
     /// The keys, by database.
-    pub keys: Vec<(usize, Box<[u8]>)>,
+    pub keys: HashSet<(usize, Box<[u8]>)>,
     /// Keys that other nodes serve, and what they were.
     pub elsewhere: Vec<Watched>,
 }

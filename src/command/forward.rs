@@ -57,6 +57,10 @@ pub struct Caller {
     pub user: Option<Arc<User>>,
     /// What is to remember the keys that are read.
     pub tracker: Option<Arc<Tracker>>,
+    /// Whether reads leave the access clock alone (CLIENT NO-TOUCH).
+    pub no_touch: bool,
+    /// Whether it brings in another server's data (CLIENT IMPORT-SOURCE).
+    pub imports: bool,
 }
 
 impl Caller {
@@ -66,6 +70,8 @@ impl Caller {
             client: client.shared.id,
             user: (!client.is_free()).then(|| Arc::clone(&client.user)),
             tracker: tracked.map(|tracked| Arc::clone(&tracked.tracker)),
+            no_touch: client.no_touch,
+            imports: client.imports,
         }
     }
 }

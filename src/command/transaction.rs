@@ -75,14 +75,13 @@ fn watch(cx: &mut Cx, args: Args) -> Result<(), CmdError> {
     let db = cx.keys.db;
     for key in args.from(1) {
         let watching = &mut cx.client.watching;
-        if watching.keys.iter().any(|(other_db, other)| (*other_db, &**other) == (db, key)) {
+        if !watching.keys.insert((db, key.into())) {
             continue;
         }
         // A key past its time goes now, so that its removal is not taken for a change.
         cx.keys.exists(key);
         let flag = &watching.changed;
         cx.keys.with_partition(partition_of(key), |partition| partition.watch(db, key, flag));
-        watching.keys.push((db, key.into()));
     }
     cx.out.ok();
     Ok(())

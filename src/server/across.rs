@@ -22,12 +22,12 @@ use crate::command::forward::Forwarded;
 use crate::command::keys::Needed;
 use crate::command::tracking::remember_elsewhere;
 use crate::command::{error, script, table, transaction};
-use crate::state::across::{Answer, Ask, Change, Grants, Seen, TransactionId, Wanted};
+use crate::state::across::{Answer, Ask, Change, Grants, TransactionId, Wanted, Watched};
 use crate::state::clients::{ClientShared, Unblock};
 use crate::state::partition::partition_of;
 use crate::worker::Worker;
 use shoal_protocol::resp::{Args, Output, OwnedArgs};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -42,6 +42,8 @@ const BACKOFF_US: (u64, u64) = (500, 20_000);
 const AGAIN: Duration = Duration::from_millis(20);
 /// How long a request waits for its keys before it looks for them again, whatever it heard.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Keys of a partition that are looked at with one question.
+const LOOKED_AT: usize = 1000;
 /// How often a run may ask for keys it was not given.
 const RERUNS: usize = 1000;
 
@@ -522,25 +524,33 @@ async fn watch(
     until: Instant,
 ) -> Vec<u8> {
     let db = request.db;
-    for mut watched in std::mem::take(&mut across.watching.elsewhere) {
-        let watching = &client.watching;
-        let is_known = watching.keys.iter().any(|(other, key)| *other == db && **key == *watched.key)
-            || watching.elsewhere.iter().any(|other| other.db == db && other.key == watched.key);
-        if is_known {
-            continue;
+    let watching = &client.watching;
+    let elsewhere = watching.elsewhere.iter().map(|watched| (watched.db, &*watched.key));
+    let known = watching.keys.iter().map(|(db, key)| (*db, &**key)).chain(elsewhere);
+    let mut known: HashSet<Vec<u8>> =
+        known.filter(|(other, _)| *other == db).map(|(_, key)| key.to_vec()).collect();
+    let mut wanted: BTreeMap<u8, Vec<Watched>> = BTreeMap::new();
+    for watched in std::mem::take(&mut across.watching.elsewhere) {
+        if known.insert(watched.key.clone()) {
+            wanted.entry(partition_of(&watched.key)).or_default().push(watched);
         }
-        let partition = partition_of(&watched.key);
-        let seen = loop {
-            let look = Ask::Look { partition, db, keys: vec![watched.key.clone()] };
-            let answer = ask_of(worker, partition, look).await;
-            match answer {
-                Some(Answer::Seen(seen)) => break seen.first().copied().unwrap_or(Seen::Absent),
-                _ if Instant::now() > until => return nobody_serves(worker, &[partition]),
-                _ => tokio::time::sleep(AGAIN).await,
+    }
+    for (partition, mut wanted) in wanted {
+        for some in wanted.chunks_mut(LOOKED_AT) {
+            let keys: Vec<Vec<u8>> = some.iter().map(|watched| watched.key.clone()).collect();
+            let seen = loop {
+                let look = Ask::Look { partition, db, keys: keys.clone() };
+                match ask_of(worker, partition, look).await {
+                    Some(Answer::Seen(seen)) if seen.len() == keys.len() => break seen,
+                    _ if Instant::now() > until => return nobody_serves(worker, &[partition]),
+                    _ => tokio::time::sleep(AGAIN).await,
+                }
+            };
+            for (watched, seen) in some.iter_mut().zip(seen) {
+                (watched.db, watched.seen) = (db, seen);
             }
-        };
-        (watched.db, watched.seen) = (db, seen);
-        client.watching.elsewhere.push(watched);
+        }
+        client.watching.elsewhere.extend(wanted);
     }
     b"+OK\r\n".to_vec()
 }

@@ -65,8 +65,14 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// How often one SCAN asks at most: neighbouring partitions lie on different nodes.
 const SCAN_STEPS: usize = 2 * PARTITIONS;
 /// Bytes before the request: database, version of the map by which it is sent, version of the protocol, what kind of request it is,
-/// whether the keys it reads are to be remembered, whose it is, how long the name is of the user whose rights hold, which follows.
+/// the ways of its connection ([`TRACKS`] and its kin), whose it is, how long the name is of the user whose rights hold, which follows.
 pub(super) const HEAD: usize = 4 + 8 + 1 + 1 + 1 + 8 + 2;
+/// The keys it reads are to be remembered.
+pub(super) const TRACKS: u8 = 1;
+/// Its reads leave the access clock alone.
+pub(super) const NO_TOUCH: u8 = 2;
+/// It brings in another server's data.
+pub(super) const IMPORTS: u8 = 4;
 /// The kinds of requests besides a single one.
 pub(super) const TRANSACTION: u8 = 1;
 pub(super) const MEMCACHED: u8 = 2;
@@ -256,7 +262,10 @@ fn send(worker: &Worker, sender: &Sender, request: &Forwarded, part: &Part) -> R
             Target::Partition(_) | Target::Node(_) => 0,
         });
         let user = request.caller.user.as_ref().map_or(&b""[..], |user| &*user.name);
-        out.push(u8::from(request.caller.tracker.is_some()));
+        let caller = &request.caller;
+        let ways =
+            [(caller.tracker.is_some(), TRACKS), (caller.no_touch, NO_TOUCH), (caller.imports, IMPORTS)];
+        out.push(ways.into_iter().filter(|(has, _)| *has).map(|(_, way)| way).sum());
         out.extend_from_slice(&request.caller.client.to_le_bytes());
         out.extend_from_slice(&(user.len() as u16).to_le_bytes());
         out.extend_from_slice(user);

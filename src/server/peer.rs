@@ -93,8 +93,8 @@ struct Request<'f> {
     kind: u8,
     /// The partitions it is about, if it is about partitions.
     cover: Option<Cover>,
-    /// Whether the keys it reads are to be remembered for the peer.
-    tracks: bool,
+    /// The ways of its connection: [`forward::TRACKS`] and its kin.
+    ways: u8,
     /// The connection of the peer.
     client: u64,
     /// Whose rights hold for what the request runs; empty where everything is allowed.
@@ -341,7 +341,7 @@ impl Peer {
         let db = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
         let known = u64::from_le_bytes(head[4..12].try_into().ok()?);
         let proto = if head[12] == 1 { Proto::Resp3 } else { Proto::Resp2 };
-        let (kind, tracks) = (head[13], head[14] == 1);
+        let (kind, ways) = (head[13], head[14]);
         let client = u64::from_le_bytes(head[15..23].try_into().ok()?);
         let len = u16::from_le_bytes(head[23..25].try_into().ok()?);
         let (user, mut bytes) = rest.split_at_checked(usize::from(len))?;
@@ -365,7 +365,7 @@ impl Peer {
             }
             _ => drop(self.parser.parse(bytes, &limits).ok()??),
         }
-        Some(Request { db, known, proto, kind, cover, tracks, client, user, bytes, requests })
+        Some(Request { db, known, proto, kind, cover, ways, client, user, bytes, requests })
     }
 
     /// Runs a request that may wait for a key. It has a client of its own, which a later frame may cancel.
@@ -443,7 +443,9 @@ fn take_on(state: &State, node: NodeId, client: &mut Client, asked: &Request) ->
     };
     (client.cover, client.known) = (asked.cover, asked.known);
     client.tracking = None;
-    if asked.tracks {
+    client.no_touch = asked.ways & forward::NO_TOUCH != 0;
+    client.imports = asked.ways & forward::IMPORTS != 0;
+    if asked.ways & forward::TRACKS != 0 {
         // Without an ear nobody could be told. It is on its way.
         let (tracker, is_new) = state.ears.reader(node).ok_or(Refused::Unheard)?;
         if is_new {

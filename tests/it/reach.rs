@@ -454,3 +454,59 @@ fn what_decides_how_data_is_kept_is_set_for_all_nodes() {
         assert_eq!(told(&cluster.nodes[2], "timeout").as_deref(), Some("0"));
     });
 }
+
+/// CLIENT NO-TOUCH and CLIENT IMPORT-SOURCE were forgotten on the way to another node, and in transactions.
+#[test]
+fn the_ways_of_a_connection_go_with_its_requests() {
+    patiently(|| {
+        let cluster = Cluster::start(3);
+        let mut client = cluster.nodes[0].connect();
+        line(&mut client, "CONFIG SET import-mode yes");
+        line(&mut client, "CLIENT IMPORT-SOURCE ON");
+        for name in names("i") {
+            line(&mut client, &format!("SET {name} x PXAT 1"));
+            assert_eq!(text(&line(&mut client, &format!("GET {name}"))), "x", "{}", cluster.logs());
+            line(&mut client, "MULTI");
+            line(&mut client, &format!("GET {name}"));
+            assert_eq!(line(&mut client, "EXEC").items().first().map(text).as_deref(), Some("x"));
+        }
+        let mut other = cluster.nodes[0].connect();
+        line(&mut other, "CONFIG SET maxmemory-policy allkeys-lfu");
+        line(&mut client, "CLIENT NO-TOUCH ON");
+        for name in names("t") {
+            line(&mut client, &format!("SET {name} x"));
+            for _ in 0..20 {
+                line(&mut client, &format!("GET {name}"));
+            }
+            assert_eq!(
+                line(&mut client, &format!("OBJECT FREQ {name}")).int(),
+                Some(5),
+                "{}",
+                cluster.logs()
+            );
+        }
+    });
+}
+
+/// Each was asked for by itself, and looked for among all others first: 50,000 took 17 seconds, and were refused after ten.
+#[test]
+fn many_keys_can_be_watched_from_another_node() {
+    patiently(|| {
+        let cluster = Cluster::start(2);
+        for node in &cluster.nodes {
+            let mut client = node.connect();
+            let watch: Vec<String> =
+                ["WATCH".into()].into_iter().chain((0..50_000).map(|n| format!("{{w}}{n}"))).collect();
+            for _ in 0..2 {
+                assert_eq!(answered(client.call(&watch)).to_string(), "+OK", "{}", cluster.logs());
+            }
+            line(&mut cluster.nodes[0].connect(), "INCR {w}49999");
+            line(&mut client, "MULTI");
+            line(&mut client, "SET {w}0 x");
+            assert_eq!(line(&mut client, "EXEC"), Value::NullArray, "{}", cluster.logs());
+            line(&mut client, "MULTI");
+            line(&mut client, "SET {w}0 x");
+            assert_eq!(line(&mut client, "EXEC").to_string(), "[+OK]");
+        }
+    });
+}
