@@ -221,6 +221,8 @@ pub struct Client {
     pub refused: bool,
     /// Whether something was read that counts only if this node still served it after that.
     pub is_unsettled: bool,
+    /// The [`Cluster::tenure`](crate::state::cluster::Cluster::tenure) before that.
+    pub tenure: u64,
     /// What has to arrive at other nodes before the replies written so far may be sent.
     pub waits: Waits,
     /// Who changes what its commands change.
@@ -273,6 +275,7 @@ impl Client {
             cover: None,
             refused: false,
             is_unsettled: false,
+            tenure: 0,
             waits: Waits::default(),
             author: Author { node: 0, client: shared.id },
             interest: None,

@@ -419,6 +419,9 @@ impl Connection {
         let worker = Rc::clone(&self.worker);
         let Scratch { input, output, clock, ahead } = scratch;
         clock.sync();
+        if !self.client.is_unsettled {
+            self.client.tenure = worker.state.cluster.tenure();
+        }
         let shared = &self.client.shared;
         shared.active_ms.store(clock.unix_ms, Ordering::Relaxed);
         if len > 0 {
@@ -504,7 +507,11 @@ impl Connection {
     /// Whether what was read since this was last asked was read while this node served it: it did if it still does. This is asked before
     /// anything is waited for, as what arrives later says nothing of what was served elsewhere by then.
     fn read_in_time(&mut self) -> bool {
-        !std::mem::take(&mut self.client.is_unsettled) || self.worker.state.cluster.has_lease()
+        let cluster = &self.worker.state.cluster;
+        let in_time =
+            !std::mem::take(&mut self.client.is_unsettled) || cluster.has_lease_since(self.client.tenure);
+        self.client.tenure = cluster.tenure();
+        in_time
     }
 
     /// Waits for other nodes, then sends the output and goes on as the turn ended.

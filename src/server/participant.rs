@@ -77,12 +77,13 @@ pub(super) async fn answer(worker: &Rc<Worker>, ask: Ask) -> Answer {
     }
     let until = Instant::now() + WAIT;
     loop {
+        let tenure = worker.state.cluster.tenure();
         match try_answer(worker, &ask) {
             None => yield_now().await,
             Some((Answer::Busy, _)) if Instant::now() < until => released(&worker.state).await,
             Some((answer, mut waits)) => {
                 // It was read in time if the lease still holds; later that says nothing of what was served elsewhere by then.
-                let in_time = worker.state.cluster.has_lease();
+                let in_time = worker.state.cluster.has_lease_since(tenure);
                 let arriving =
                     tokio::time::timeout(super::across::PATIENCE, poll_fn(|task| waits.poll(task)));
                 let arrived = arriving.await.unwrap_or(false);

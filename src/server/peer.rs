@@ -154,6 +154,8 @@ struct Peer {
     is_begun: bool,
     /// Whether answers were given that count only if this node still serves what they are about.
     is_unsettled: bool,
+    /// What the cluster's tenure was before that.
+    tenure: u64,
     /// Blocking requests that wait, by their tokens.
     guests: HashMap<u64, Arc<crate::state::clients::ClientShared>>,
 }
@@ -172,6 +174,7 @@ impl Peer {
             is_held: false,
             is_begun: false,
             is_unsettled: false,
+            tenure: 0,
             guests: HashMap::new(),
         }
     }
@@ -269,6 +272,9 @@ impl Peer {
         }
         self.out.proto = asked.proto;
         let begins = !std::mem::replace(&mut self.is_begun, true);
+        if !self.is_unsettled {
+            self.tenure = self.worker.state.cluster.tenure();
+        }
         let parser = &self.parser;
         let flow =
             enter(&self.worker, &mut self.client, &mut self.out, begins, |mut site| match asked.kind {
@@ -316,11 +322,12 @@ impl Peer {
             self.is_held = flow == Flow::Held;
             return conclude(&self.worker, (sender, id), &mut self.client, &mut self.out, flow);
         }
-        let (worker, sender) = (Rc::clone(&self.worker), sender.clone());
+        let (worker, sender, tenure) = (Rc::clone(&self.worker), sender.clone(), self.tenure);
         tokio::task::spawn_local(async move {
             let (mut client, mut out, flow) = running.await;
-            let is_done = conclude(&worker, (&sender, id), &mut client, &mut out, flow);
-            if !is_done || !worker.state.cluster.has_lease() {
+            if !worker.state.cluster.has_lease_since(tenure)
+                || !conclude(&worker, (&sender, id), &mut client, &mut out, flow)
+            {
                 sender.close();
             }
         });
@@ -330,7 +337,7 @@ impl Peer {
     /// Ends what is done at one go, before any answer leaves: if this node has lost its lease meanwhile, none does.
     fn settle(&mut self, sender: &Sender) {
         self.is_begun = false;
-        if std::mem::take(&mut self.is_unsettled) && !self.worker.state.cluster.has_lease() {
+        if std::mem::take(&mut self.is_unsettled) && !self.worker.state.cluster.has_lease_since(self.tenure) {
             sender.close();
         }
     }

@@ -27,6 +27,8 @@ pub struct Cluster {
     version: AtomicU64,
     /// Until when this node may serve what it is primary of, by its clock.
     lease_ns: AtomicU64,
+    /// How often it has been given a lease while it had none.
+    tenure: AtomicU64,
     clock: Clock,
     /// How often a partition was held no more.
     releases: AtomicU64,
@@ -119,6 +121,7 @@ impl Default for Cluster {
             map: RwLock::default(),
             version: AtomicU64::new(0),
             lease_ns: AtomicU64::new(0),
+            tenure: AtomicU64::new(0),
             clock: Clock::Running(Instant::now()),
             releases: AtomicU64::new(0),
             waiters: Mutex::default(),
@@ -336,6 +339,9 @@ impl Cluster {
 
     /// Lets this node serve until `until_ns`.
     pub fn extend_lease(&self, until_ns: u64) {
+        if !self.has_lease() {
+            self.tenure.fetch_add(1, Ordering::AcqRel);
+        }
         self.lease_ns.fetch_max(until_ns, Ordering::AcqRel);
     }
 
@@ -344,10 +350,23 @@ impl Cluster {
         self.lease_ns.store(0, Ordering::Release);
     }
 
-    /// Whether this node may serve at this moment. What was read before this is asked was read in time.
+    /// Whether this node may serve at this moment.
     #[inline]
     pub fn has_lease(&self) -> bool {
         self.now_ns() < self.lease_ns.load(Ordering::Acquire)
+    }
+
+    /// What stays the same as long as this node has its lease, to be asked for before a partition is entered: a script may run for longer
+    /// than a lease lasts, and who has another one then was not alone meanwhile.
+    #[inline]
+    pub fn tenure(&self) -> u64 {
+        self.tenure.load(Ordering::Acquire)
+    }
+
+    /// Whether this node has had its lease ever since [`Cluster::tenure`] was so. What was read in between was read in time.
+    #[inline]
+    pub fn has_lease_since(&self, tenure: u64) -> bool {
+        self.has_lease() && self.tenure() == tenure
     }
 
     /// What is left of the lease, in ms.

@@ -81,6 +81,8 @@ pub struct Copies {
     questions: BTreeMap<NodeId, Vec<(u8, u64)>>,
     /// Who has been reported to have caught up, and may be counted at any moment: answers wait for him even if he is fed anew.
     reported: BTreeSet<(u8, Turn, NodeId)>,
+    /// Partitions that this node leads on as before, of which the map says something that was not looked at yet.
+    deferred: BTreeSet<u8>,
     /// Who is cut off, though the map does not say so yet.
     cut: BTreeSet<NodeId>,
     /// Changes to be asked for, the first of them under way.
@@ -117,6 +119,7 @@ impl Copies {
             rising: BTreeMap::new(),
             questions: BTreeMap::new(),
             reported: BTreeSet::new(),
+            deferred: BTreeSet::new(),
             cut: BTreeSet::new(),
             wishes: VecDeque::new(),
             actions: Vec::new(),

@@ -272,7 +272,7 @@ pub struct Written {
 }
 
 /// A writer at each node, each to so many keys of its own, and the names of their keys.
-fn write_through_all(cluster: &Cluster, name: &str, keys: usize) -> (Vec<String>, Vec<Writer>) {
+pub fn write_through_all(cluster: &Cluster, name: &str, keys: usize) -> (Vec<String>, Vec<Writer>) {
     let start = |(at, node): (usize, &Server)| {
         let name = format!("{name}{at}");
         (name.clone(), Writer::start(name, node.resp_addr(), keys))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use shoal_testkit::resp::Client;
 use shoal_testkit::{Server, Value};
 
-use crate::cluster::{Cluster, member, member_with, member_without_password, signal};
+use crate::cluster::{Cluster, member, member_with, member_without_password, signal, write_through_all};
 
 /// How long something may take that is not waited for by a reply.
 const ARRIVES: Duration = Duration::from_secs(60);
@@ -507,6 +507,33 @@ fn many_keys_can_be_watched_from_another_node() {
             line(&mut client, "MULTI");
             line(&mut client, "SET {w}0 x");
             assert_eq!(line(&mut client, "EXEC").to_string(), "[+OK]");
+        }
+    });
+}
+
+/// A script held its partition for longer than a lease lasts; whoever asks for leases waited for the partition as soon as anything changed,
+/// so the node was taken for dead. What the script then wrote was acknowledged, by the node's next lease, and was nowhere.
+#[test]
+fn a_script_may_take_longer_than_a_lease_while_others_write() {
+    patiently(|| {
+        let cluster = Cluster::start(3);
+        let (_, writers) = write_through_all(&cluster, "w", 4);
+        let mut client = cluster.nodes[0].connect();
+        // A second or two: time stands still in a script.
+        let script = "local n = 0 for i = 1, 200000000 do n = n + i % 7 end redis.call('set', KEYS[1], 'x') return 'done'";
+        for name in names("long").iter().take(4) {
+            assert_eq!(
+                text(&answered(client.call(&["EVAL", script, "1", name]))),
+                "done",
+                "{}",
+                cluster.logs()
+            );
+            for node in &cluster.nodes {
+                assert_eq!(text(&attempt(node, &format!("GET {name}"))), "x", "{}", cluster.logs());
+            }
+        }
+        for writer in writers {
+            writer.stop();
         }
     });
 }

@@ -18,10 +18,11 @@ impl Copies {
     pub fn look(&mut self, state: &State, now_ns: u64) -> Vec<Action> {
         let map = state.cluster.map();
         if map.is_founded() {
+            self.catch_up(state, &map, now_ns);
             let mut wishes = self.cut_stuck(&map, now_ns);
             let mut news = News::default();
             self.filling.retain(|node, number| {
-                let mut partition = state.keyspace.enter(*number);
+                let Some(mut partition) = state.keyspace.try_enter(*number) else { return true };
                 let sink = partition.replication.as_mut().and_then(|own| own.sink(*node));
                 sink.is_some_and(|sink| sink.is_filling())
             });
@@ -95,7 +96,8 @@ impl Copies {
                 continue;
             }
             let feed = self.feed(*node, now_ns);
-            let mut partition = state.keyspace.enter(number);
+            // A script may be in it for long, and leases are asked for by who would wait here.
+            let Some(mut partition) = state.keyspace.try_enter(number) else { continue };
             let Some(own) = &mut partition.replication else { continue };
             if own.role != Role::Primary || own.epoch != assignment.epoch {
                 continue;
@@ -135,7 +137,7 @@ impl Copies {
     /// Stops serving what is to be handed over; once everything has arrived, it is.
     fn fall(&mut self, state: &State, number: u8, assignment: &Assignment, news: &mut News) {
         let Some(to) = assignment.hand_over else { return };
-        let mut partition = state.keyspace.enter(number);
+        let Some(mut partition) = state.keyspace.try_enter(number) else { return };
         // A transaction across nodes reckons with it that nobody else serves what it holds.
         let is_on_hold = partition.ledger().is_some_and(|ledger| ledger.is_on_hold());
         let Some(own) = &mut partition.replication else { return };

@@ -15,8 +15,20 @@ impl Copies {
         // Before anything that is taken over is served.
         state.versions.pass(unix_ms());
         let (mut was_deposed, mut fed) = (false, BTreeSet::new());
+        let before = state.cluster.map();
         for (number, assignment) in map.numbered() {
-            let mut partition = state.keyspace.enter(number);
+            let old = before.partitions.get(usize::from(number));
+            let leads = |a: &Assignment| a.primary() == Some(self.me) && a.epoch == assignment.epoch;
+            let stays = old.is_some_and(|old| old == assignment || leads(old) && leads(assignment));
+            // A script may be in it for long, and leases are asked for by who would wait here.
+            let entered =
+                if stays { state.keyspace.try_enter(number) } else { Some(state.keyspace.enter(number)) };
+            let Some(mut partition) = entered else {
+                fed.extend(assignment.replicas().iter().chain(&assignment.joining));
+                self.deferred.insert(number);
+                continue;
+            };
+            self.deferred.remove(&number);
             was_deposed |= self.assign(&mut partition, number, assignment, (map.version, now_ns));
             if let Some(own) = &partition.replication {
                 fed.extend(own.sinks.iter().map(|sink| sink.feed.node));
@@ -31,6 +43,21 @@ impl Copies {
         self.reported.retain(|(partition, turn, _)| map.partitions[usize::from(*partition)].turn() == *turn);
         state.cluster.publish(map);
         std::mem::take(&mut self.actions)
+    }
+
+    /// Does what [`Copies::adopt`] left undone, where a script was at work that is done by now.
+    pub(super) fn catch_up(&mut self, state: &State, map: &Metadata, now_ns: u64) {
+        for number in std::mem::take(&mut self.deferred) {
+            match state.keyspace.try_enter(number) {
+                Some(mut partition) => {
+                    let assignment = &map.partitions[usize::from(number)];
+                    self.assign(&mut partition, number, assignment, (map.version, now_ns));
+                }
+                None => {
+                    self.deferred.insert(number);
+                }
+            }
+        }
     }
 
     /// Gives a partition its role; whether it was served here and may have been answered for in vain.
