@@ -598,6 +598,10 @@ async fn run_here(
         if let Some(tracked) = &mut client.tracking {
             tracked.remember_if(request.caller.tracker.is_some());
         }
+        // It may have been held for longer than a lease lasts.
+        if !client.is_unsettled {
+            client.tenure = worker.state.cluster.tenure();
+        }
         let flow = {
             let mut scratch = worker.scratch.borrow_mut();
             scratch.clock.sync();

@@ -10,6 +10,9 @@ use super::replication::Replication;
 use crossbeam::utils::CachePadded;
 use smallvec::SmallVec;
 
+/// How often, and how long each time, is waited for commands.
+const NAPS: usize = 50;
+const NAP: std::time::Duration = std::time::Duration::from_micros(50);
 /// How often a taken lock is tried again before the caller is told: about a microsecond.
 const SPINS: usize = 64;
 
@@ -67,6 +70,17 @@ impl Keyspace {
     pub fn try_enter(&self, partition: u8) -> Option<Guard<'_>> {
         let lock = &self.partitions[partition as usize];
         lock.try_lock().or_else(|| Self::spin(lock))
+    }
+
+    /// Enters a partition, waiting for it as long as commands may be in it (some milliseconds), but not for a script.
+    pub fn enter_unless_scripted(&self, partition: u8) -> Option<Guard<'_>> {
+        (0..NAPS).find_map(|_| {
+            let entered = self.try_enter(partition);
+            if entered.is_none() {
+                std::thread::sleep(NAP);
+            }
+            entered
+        })
     }
 
     #[cold]

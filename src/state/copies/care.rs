@@ -22,7 +22,7 @@ impl Copies {
             let mut wishes = self.cut_stuck(&map, now_ns);
             let mut news = News::default();
             self.filling.retain(|node, number| {
-                let Some(mut partition) = state.keyspace.try_enter(*number) else { return true };
+                let Some(mut partition) = state.keyspace.enter_unless_scripted(*number) else { return true };
                 let sink = partition.replication.as_mut().and_then(|own| own.sink(*node));
                 sink.is_some_and(|sink| sink.is_filling())
             });
@@ -97,7 +97,7 @@ impl Copies {
             }
             let feed = self.feed(*node, now_ns);
             // A script may be in it for long, and leases are asked for by who would wait here.
-            let Some(mut partition) = state.keyspace.try_enter(number) else { continue };
+            let Some(mut partition) = state.keyspace.enter_unless_scripted(number) else { continue };
             let Some(own) = &mut partition.replication else { continue };
             if own.role != Role::Primary || own.epoch != assignment.epoch {
                 continue;
@@ -137,7 +137,7 @@ impl Copies {
     /// Stops serving what is to be handed over; once everything has arrived, it is.
     fn fall(&mut self, state: &State, number: u8, assignment: &Assignment, news: &mut News) {
         let Some(to) = assignment.hand_over else { return };
-        let Some(mut partition) = state.keyspace.try_enter(number) else { return };
+        let Some(mut partition) = state.keyspace.enter_unless_scripted(number) else { return };
         // A transaction across nodes reckons with it that nobody else serves what it holds.
         let is_on_hold = partition.ledger().is_some_and(|ledger| ledger.is_on_hold());
         let Some(own) = &mut partition.replication else { return };

@@ -21,8 +21,11 @@ impl Copies {
             let leads = |a: &Assignment| a.primary() == Some(self.me) && a.epoch == assignment.epoch;
             let stays = old.is_some_and(|old| old == assignment || leads(old) && leads(assignment));
             // A script may be in it for long, and leases are asked for by who would wait here.
-            let entered =
-                if stays { state.keyspace.try_enter(number) } else { Some(state.keyspace.enter(number)) };
+            let entered = if stays {
+                state.keyspace.enter_unless_scripted(number)
+            } else {
+                Some(state.keyspace.enter(number))
+            };
             let Some(mut partition) = entered else {
                 fed.extend(assignment.replicas().iter().chain(&assignment.joining));
                 self.deferred.insert(number);
@@ -48,7 +51,7 @@ impl Copies {
     /// Does what [`Copies::adopt`] left undone, where a script was at work that is done by now.
     pub(super) fn catch_up(&mut self, state: &State, map: &Metadata, now_ns: u64) {
         for number in std::mem::take(&mut self.deferred) {
-            match state.keyspace.try_enter(number) {
+            match state.keyspace.enter_unless_scripted(number) {
                 Some(mut partition) => {
                     let assignment = &map.partitions[usize::from(number)];
                     self.assign(&mut partition, number, assignment, (map.version, now_ns));
