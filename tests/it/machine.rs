@@ -270,7 +270,14 @@ fn a_node_that_has_no_time_to_hand_over_loses_nothing() {
             println!("{name}{at}: longest silence {:?}, errors {:?}", written.longest, written.errors);
             let is_clear =
                 |error: &String| error.starts_with("-UNKNOWN") || error.starts_with("-CLUSTERDOWN");
-            assert!(written.errors.iter().all(is_clear), "{:?}{}", written.errors, cluster.logs());
+            // Who hears UNKNOWN in the place of all replies under way is then left by the node.
+            let is_left = |at: usize| {
+                written.errors[at].contains("the server closed")
+                    && at > 0
+                    && is_clear(&written.errors[at - 1])
+            };
+            let is_told = |at: usize| is_clear(&written.errors[at]) || is_left(at);
+            assert!((0..written.errors.len()).all(is_told), "{:?}{}", written.errors, cluster.logs());
             for node in &cluster.nodes {
                 assert_nothing_lost(&mut node.connect(), &format!("{name}{at}"), written);
             }
